@@ -1,0 +1,233 @@
+//! The command line: parsed here, run by `tasks/`. Its help is the user's documentation.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+
+use crate::context::{Ctx, Places, Profile};
+use crate::engine::gate::Gate;
+use crate::engine::run::Options;
+use crate::event::Events;
+use crate::exit::{Code, UsageError};
+use crate::report::{self, Display};
+use crate::tasks::checks::{self, Checks, Done};
+use crate::tasks::{cache, ci, docs, doctor, pre_commit, test_matrix};
+use crate::tools::cancel::Cancel;
+use crate::tools::environment;
+use crate::tools::machine::Machine;
+use crate::verdict::Unproven;
+
+/// Checks, packages, releases and watches the backend; the same commands on a laptop and in CI.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    task: Task,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 passed, 2 wrong usage or configuration, 10 a gate failed, 20 a required gate did not run, \
+                          70 a defect of the pipeline, 130 interrupted.";
+
+#[derive(Debug, Args)]
+struct Global {
+    /// Print the report alone on standard output; everything for people goes to standard error
+    #[arg(long, global = true)]
+    json: bool,
+    /// Where reports go [default: target/xtask/out]
+    #[arg(long, global = true, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Where pipeline.toml is [default: xtask/config]
+    #[arg(long, global = true, value_name = "DIR")]
+    config: Option<PathBuf>,
+    /// Which tools count and which gates are required [default: local]
+    #[arg(long, global = true, value_enum)]
+    profile: Option<Profile>,
+    /// When to use colours; NO_COLOR turns them off
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
+    color: Color,
+    /// Show every line that the gates print
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    verbose: bool,
+    /// Show only what is not green
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Print the exact commands and change nothing
+    #[arg(long, global = true)]
+    dry_run: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Run every gate that the configuration declares
+    Ci(ci::Args),
+    /// Run the pre-commit hooks on every file
+    PreCommit {
+        /// Make git run the hooks before each commit
+        #[arg(long)]
+        install: bool,
+    },
+    /// Run the tests on every declared Python at the same time
+    TestMatrix(test_matrix::Args),
+    /// Build the documents strictly and check every internal link
+    Docs {
+        /// Show the site and build it anew at each change, until Ctrl-C
+        #[arg(long)]
+        serve: bool,
+    },
+    /// Say what this machine has, what is missing, and the command that gets it
+    Doctor,
+    /// Look after the stored results
+    #[command(subcommand)]
+    Cache(cache::Args),
+    /// Print the completions of a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What to do, once the command line is understood.
+pub enum Request {
+    /// Print this and be done.
+    Print(String),
+    /// Run a task in a context.
+    Run(Box<Run>),
+}
+
+/// A task in its context.
+pub struct Run {
+    /// The context.
+    pub ctx: Arc<Ctx>,
+    /// How it is shown.
+    pub display: Display,
+    task: Task,
+    dry_run: bool,
+}
+
+/// What the terminal is like.
+#[derive(Clone, Copy, Debug)]
+pub struct Terminal {
+    /// Standard output and standard error are terminals.
+    pub interactive: bool,
+}
+
+impl Cli {
+    /// Reads configuration and surroundings; does nothing yet.
+    pub fn request(self, terminal: Terminal) -> Result<Request> {
+        if let Task::Completions { shell } = self.task {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Self::command(), "cargo-xtask", &mut script);
+            return Ok(Request::Print(String::from_utf8_lossy(&script).into_owned()));
+        }
+        let (env, cwd, now) = crate::context::surroundings()?;
+        let Global { json, out, config, profile, color, verbose, quiet, dry_run } = self.global;
+        let ctx = Ctx::load(Places { config, out, profile }, env, &cwd, now)?;
+        let actions = ctx.in_actions();
+        let plain = actions || ctx.var("TERM") == Some("dumb") || ctx.var("CI").is_some();
+        let no_color = ctx.var("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let color = match color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal.interactive && !no_color && !plain,
+        };
+        let display = Display { color, live: terminal.interactive && !plain, verbose, quiet, json, actions };
+        Ok(Request::Run(Box::new(Run { ctx: Arc::new(ctx), display, task: self.task, dry_run })))
+    }
+}
+
+impl Run {
+    /// The answer, where the task only prints one; it changes nothing.
+    pub fn answer(&self) -> Result<Option<String>> {
+        let ctx = &self.ctx;
+        match &self.task {
+            Task::Ci(args) if self.dry_run || args.plan.is_some() => {
+                let (gates, _) = ci::select(ci::all_gates(ctx), &args.only, &args.skip)?;
+                let format = args.plan.unwrap_or(ci::Format::Text);
+                let text = ci::render(ctx, &gates, format)?;
+                if format == ci::Format::Github && !self.dry_run {
+                    ci::write_github(ctx, &text)?;
+                }
+                Ok(Some(text))
+            }
+            Task::Cache(cache::Args::Clear) if !self.dry_run => {
+                let entries = crate::engine::store::Store::new(&ctx.store).clear()?;
+                Ok(Some(format!("{entries} stored results forgotten\n")))
+            }
+            Task::Cache(cache::Args::Clear) => Ok(Some(format!("$ rm -r {}/cache/gates\n", ctx.store.display()))),
+            _ if self.dry_run => ci::render(ctx, &self.gates(), ci::Format::Text).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The gates of a task that only checks.
+    fn gates(&self) -> Vec<Gate> {
+        let ctx = &self.ctx;
+        match &self.task {
+            Task::PreCommit { .. } => (pre_commit::TASK.plan)(ctx),
+            Task::TestMatrix(args) => test_matrix::plan(ctx, args),
+            Task::Docs { .. } => (docs::TASK.plan)(ctx),
+            Task::Doctor => doctor::plan(ctx),
+            Task::Ci(_) | Task::Cache(_) => ci::all_gates(ctx),
+            Task::Completions { .. } => vec![],
+        }
+    }
+
+    /// Does it.
+    pub async fn run(&self, cancel: &Cancel, events: &Events) -> Result<Code> {
+        let ctx = &self.ctx;
+        let done = match &self.task {
+            Task::Ci(args) => ci::run(ctx, cancel, events, args).await?,
+            Task::Cache(cache::Args::Audit { sample }) => cache::audit(ctx, cancel, events, *sample).await?,
+            Task::PreCommit { install: true } => {
+                let path = pre_commit::install(ctx, cancel, events).await.map_err(proved)?;
+                report::print(&format!("`{}` runs the hooks before each commit\n", path.display()));
+                return Ok(Code::Passed);
+            }
+            Task::Docs { serve: true } => return self.serve(cancel).await,
+            Task::TestMatrix(args) => self.check("test-matrix", args.pytest.is_empty(), cancel, events).await?,
+            Task::PreCommit { .. } => self.check("pre-commit", true, cancel, events).await?,
+            Task::Docs { .. } => self.check("docs", true, cancel, events).await?,
+            Task::Doctor => self.check("doctor", false, cancel, events).await?,
+            Task::Cache(cache::Args::Clear) | Task::Completions { .. } => return Ok(Code::Passed),
+        };
+        Ok(done.code)
+    }
+
+    async fn check(&self, task: &'static str, cache: bool, cancel: &Cancel, events: &Events) -> Result<Done> {
+        let gates = self.gates();
+        if gates.is_empty() {
+            return Err(UsageError(format!("pipeline.toml declares nothing for `{task}`")).into());
+        }
+        let options = Options { cache, ..Options::default() };
+        checks::run(&self.ctx, cancel, events, Checks { task, gates, left_out: vec![], options }).await
+    }
+
+    async fn serve(&self, cancel: &Cancel) -> Result<Code> {
+        let Some((spec, command)) = docs::serve(&self.ctx) else {
+            return Err(UsageError("pipeline.toml declares no [docs]".into()).into());
+        };
+        let machine = Machine::new(self.ctx.clone(), cancel.clone());
+        environment::ensure(&machine, &machine.quiet(), &spec).await.map_err(proved)?;
+        machine.quiet().foreground(&command).await?;
+        Ok(Code::Passed)
+    }
+}
+
+/// What keeps a command that is no gate from its work.
+fn proved(why: Unproven) -> anyhow::Error {
+    match why {
+        Unproven::NotRun(why) => UsageError(format!("{}\nnext: {}", why.reason, why.fix)).into(),
+        Unproven::Defect(error) => error,
+    }
+}

@@ -1,0 +1,339 @@
+//! `xtask/config/pipeline.toml`: what is checked, and by which policy.
+//!
+//! Nothing about one project is in the code: another FastAPI backend adopts the pipeline by editing
+//! this file. A table declares a subject; a gate is planned only for what is declared. Unknown keys
+//! are errors that name file, line and the nearest valid key.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::exit::UsageError;
+
+/// The whole file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Interpreters and the environment of the tools.
+    pub python: Python,
+    /// Declares the pre-commit hooks.
+    pub hooks: Option<Hooks>,
+    /// Declares the test matrix.
+    pub tests: Option<Tests>,
+    /// Gives every leg of the matrix a Redis of its own.
+    pub redis: Option<Redis>,
+    /// Declares the combined coverage and its floor.
+    pub coverage: Option<Coverage>,
+    /// Declares the documents.
+    pub docs: Option<Docs>,
+    /// Tests known to be flaky, each with a reason and an expiry date.
+    #[serde(default)]
+    pub flaky: Vec<Flaky>,
+    /// What the cache does not have to look at, and the environment that it does.
+    #[serde(default)]
+    pub cache: Cache,
+    /// Which gates may be unable to run, for each profile.
+    #[serde(default)]
+    pub profiles: Profiles,
+    /// Runner labels of GitHub Actions, by task; `default` for the rest.
+    #[serde(default)]
+    pub runners: BTreeMap<String, String>,
+}
+
+/// `[python]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Python {
+    /// The versions of the matrix, `MAJOR.MINOR`.
+    pub versions: Vec<String>,
+    /// The version that the tools (hooks, coverage) run on.
+    pub tools: String,
+    /// The hash-pinned requirement file of the tools.
+    pub tools_lock: String,
+}
+
+/// `[hooks]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hooks {
+    /// The configuration that both pre-commit and prek accept.
+    pub config: String,
+    /// When the hooks are stopped.
+    #[serde(default = "ten_minutes", with = "duration")]
+    pub timeout: Duration,
+}
+
+/// `[tests]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tests {
+    /// Where pytest starts, and where its configuration is.
+    pub directory: String,
+    /// The package whose coverage is measured.
+    pub package: String,
+    /// The hash-pinned requirement file of a leg.
+    pub lock: String,
+    /// Files and folders that the tests can see.
+    pub inputs: Vec<String>,
+    /// When a leg is stopped.
+    #[serde(default = "ten_minutes", with = "duration")]
+    pub timeout: Duration,
+    /// How often a failing test is tried; 1 turns the search for flaky tests off.
+    #[serde(default = "two")]
+    pub attempts: u32,
+}
+
+/// `[redis]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redis {
+    /// The variable in which the tests find the URL of their Redis.
+    pub variable: String,
+}
+
+/// `[coverage]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Coverage {
+    /// Percent of the combined coverage, branches included where they are measured.
+    pub floor: f64,
+}
+
+/// `[docs]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Docs {
+    /// Where MkDocs starts.
+    pub directory: String,
+    /// Its configuration, relative to that folder.
+    pub config: String,
+    /// The hash-pinned requirement file.
+    pub lock: String,
+    /// Files and folders that the site is made of.
+    pub inputs: Vec<String>,
+    /// When the build is stopped.
+    #[serde(default = "ten_minutes", with = "duration")]
+    pub timeout: Duration,
+}
+
+/// `[[flaky]]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flaky {
+    /// The test's id as pytest prints it, without parameters or with them.
+    pub test: String,
+    /// Why it may stay flaky for a while.
+    pub reason: String,
+    /// The last day on which the entry counts, `YYYY-MM-DD`.
+    #[serde(with = "date")]
+    pub expires: time::Date,
+}
+
+/// `[cache]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cache {
+    /// Names of files and folders that tools make for themselves: the only ignored ones that no key covers.
+    #[serde(default)]
+    pub generated: Vec<String>,
+    /// Variables that reach the gates and are part of their key.
+    #[serde(default)]
+    pub environment: Vec<String>,
+}
+
+/// `[profiles]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profiles {
+    /// On a laptop: gates that may be unable to run.
+    #[serde(default)]
+    pub local: LocalProfile,
+    /// `actions`, less the gates that need data from outside.
+    #[serde(default)]
+    pub offline: OfflineProfile,
+}
+
+/// `[profiles.local]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalProfile {
+    /// Gate ids, or task names for all gates of a task.
+    #[serde(default)]
+    pub optional: Vec<String>,
+}
+
+/// `[profiles.offline]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfflineProfile {
+    /// Each with the one reason for which it may not run.
+    #[serde(default)]
+    pub unreachable: Vec<Unreachable>,
+}
+
+/// One entry of `profiles.offline.unreachable`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unreachable {
+    /// A gate id.
+    pub gate: String,
+    /// The reason that the gate's report must give, to the letter.
+    pub reason: String,
+}
+
+impl Config {
+    /// Reads `FOLDER/pipeline.toml`; a mistake in it is a [`UsageError`].
+    pub fn load(folder: &Path) -> Result<Self> {
+        let path = folder.join("pipeline.toml");
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read `{}`; name its folder with --config DIR", path.display()))
+            .map_err(|e| UsageError(format!("{e:#}")))?;
+        let config = Self::parse(&text).map_err(|e| UsageError(format!("{}:{e}", path.display())))?;
+        Ok(config)
+    }
+
+    /// Text → configuration. The error is `LINE: what is wrong; the way out`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|e| {
+            let line = e.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            format!("{line}: {}", with_nearest_key(e.message()))
+        })?;
+        config.check().map_err(|e| format!("1: {e}"))?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let mut seen = std::collections::BTreeSet::new();
+        for version in &self.python.versions {
+            let well_formed = version.split_once('.').is_some_and(|(major, minor)| {
+                [major, minor].iter().all(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()))
+            });
+            if !well_formed {
+                return Err(format!("python.versions: `{version}` is not MAJOR.MINOR"));
+            }
+            if !seen.insert(version) {
+                return Err(format!("python.versions: `{version}` stands twice"));
+            }
+        }
+        if self.tests.is_some() && self.python.versions.is_empty() {
+            return Err("python.versions is empty, but [tests] is declared".into());
+        }
+        if self.coverage.is_some() && self.tests.is_none() {
+            return Err("[coverage] needs [tests]".into());
+        }
+        match &self.coverage {
+            Some(c) if !(0.0..=100.0).contains(&c.floor) => Err("coverage.floor is a percentage".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Replaces serde's list of all keys by the one that was probably meant.
+fn with_nearest_key(message: &str) -> String {
+    let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let ([unknown, valid @ ..], true) = (names.as_slice(), message.starts_with("unknown field")) else {
+        return message.trim_end().to_owned();
+    };
+    let near = |name: &&&str| (strsim::jaro_winkler(unknown, name) * 1000.0) as u32;
+    match valid.iter().max_by_key(near) {
+        Some(nearest) => {
+            format!("unknown key `{unknown}`; the nearest valid key is `{nearest}` (all: {})", valid.join(", "))
+        }
+        None => format!("unknown key `{unknown}`; this table has no keys"),
+    }
+}
+
+fn ten_minutes() -> Duration {
+    Duration::from_secs(600)
+}
+
+fn two() -> u32 {
+    2
+}
+
+/// Durations as people write them: `90s`, `10m`, `1h`, `250ms`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let number: u64 = text[..digits].parse().map_err(|_| format!("`{text}` is not a duration like 90s, 10m or 1h"))?;
+    match &text[digits..] {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number * 60)),
+        "h" => Ok(Duration::from_secs(number * 3600)),
+        _ => Err(format!("`{text}` is not a duration like 90s, 10m or 1h")),
+    }
+}
+
+mod duration {
+    use super::*;
+
+    pub fn serialize<S: serde::Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&format!("{}ms", value.as_millis()))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        parse_duration(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+    }
+}
+
+mod date {
+    use super::*;
+    use time::macros::format_description;
+
+    pub fn serialize<S: serde::Serializer>(value: &time::Date, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&value.to_string())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<time::Date, D::Error> {
+        let text = String::deserialize(from)?;
+        time::Date::parse(&text, format_description!("[year]-[month]-[day]"))
+            .map_err(|_| serde::de::Error::custom(format!("`{text}` is not a date like 2027-01-31")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALLEST: &str = "[python]\nversions = [\"3.12\"]\ntools = \"3.12\"\ntools_lock = \"tools.txt\"\n";
+
+    #[test]
+    fn the_smallest_file_declares_nothing() {
+        let config = Config::parse(SMALLEST).unwrap();
+        assert!(config.hooks.is_none() && config.tests.is_none() && config.docs.is_none());
+    }
+
+    #[test]
+    fn mistakes_name_the_line_and_the_way_out() {
+        for (more, message) in [
+            ("[coverage]\nflor = 90.0\n", "6: unknown key `flor`; the nearest valid key is `floor` (all: floor)"),
+            ("[coverage]\nfloor = 90.0\n", "1: [coverage] needs [tests]"),
+            ("[hooks]\nconfig = 3\n", "6: invalid type: integer `3`, expected a string"),
+            (
+                "[hooks]\nconfig = \"x\"\ntimeout = \"10 minutes\"\n",
+                "7: `10 minutes` is not a duration like 90s, 10m or 1h",
+            ),
+            (
+                "[[flaky]]\ntest = \"t\"\nreason = \"r\"\nexpires = \"soon\"\n",
+                "8: `soon` is not a date like 2027-01-31",
+            ),
+        ] {
+            assert_eq!(Config::parse(&format!("{SMALLEST}{more}")).unwrap_err(), message);
+        }
+        let unknown = Config::parse(&format!("{SMALLEST}[pyton]\n")).unwrap_err();
+        assert!(unknown.starts_with("5: unknown key `pyton`; the nearest valid key is `python`"), "{unknown}");
+    }
+
+    #[test]
+    fn versions_are_checked() {
+        for bad in ["3", "3.x", "", "3.12.1"] {
+            let text = SMALLEST.replace("[\"3.12\"]", &format!("[\"{bad}\"]"));
+            assert!(Config::parse(&text).unwrap_err().contains("is not MAJOR.MINOR"), "{bad}");
+        }
+        let twice = SMALLEST.replace("[\"3.12\"]", "[\"3.12\", \"3.12\"]");
+        assert!(Config::parse(&twice).unwrap_err().contains("stands twice"));
+    }
+}

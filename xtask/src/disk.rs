@@ -1,0 +1,40 @@
+//! Reading and writing files so that nobody ever sees half of one.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+/// Writes beside the target and renames, so that nobody ever reads half a file.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let cannot = || format!("cannot write `{}`", path.display());
+    let folder = path.parent().with_context(cannot)?;
+    std::fs::create_dir_all(folder).with_context(cannot)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(cannot)?;
+    std::io::Write::write_all(&mut file, bytes).with_context(cannot)?;
+    #[allow(clippy::permissions_set_readonly_false, reason = "reports are for everybody to read")]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).with_context(cannot)?;
+    }
+    file.persist(path).map_err(|e| e.error).with_context(cannot)?;
+    Ok(())
+}
+
+/// The largest report of a tool that is read (R38).
+const LARGEST_REPORT: u64 = 64 << 20;
+
+/// Reads the report that a tool wrote; missing, empty or too large is the reason why a gate did not run.
+pub fn read_report(path: &Path) -> Result<String, String> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let size = path.metadata().map_err(|_| format!("the tool wrote no report `{name}`"))?.len();
+    if size > LARGEST_REPORT {
+        return Err(format!("the report `{name}` has {size} bytes, more than {LARGEST_REPORT}"));
+    }
+    let text = std::fs::read_to_string(path).map_err(|e| format!("the report `{name}` cannot be read: {e}"))?;
+    if text.trim().is_empty() { Err(format!("the report `{name}` is empty")) } else { Ok(text) }
+}
+
+/// Whether a relative path stays below the folder that it is relative to.
+pub fn is_inside(path: &str) -> bool {
+    Path::new(path).components().all(|part| matches!(part, std::path::Component::Normal(_)))
+}

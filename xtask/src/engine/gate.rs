@@ -1,0 +1,84 @@
+//! What a gate is before it runs: data, and one action.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::session::Session;
+use crate::tools::environment::Spec;
+use crate::tools::proc::Command;
+use crate::verdict::{Outcome, Severity, Unproven};
+
+/// What an action returns.
+pub type Proving = Pin<Box<dyn Future<Output = Result<Outcome, Unproven>> + Send>>;
+
+/// The action of a gate.
+pub type Action = Arc<dyn Fn(Session) -> Proving + Send + Sync>;
+
+/// A check, planned.
+#[derive(Clone)]
+pub struct Gate {
+    /// `task` or `task/part`.
+    pub id: String,
+    /// Gates whose artifacts this one reads. It runs after them, and does not run without them.
+    pub after: Vec<String>,
+    /// Alone on the machine, for what measures time.
+    pub quiet: bool,
+    /// What its work is counted in.
+    pub unit: &'static str,
+    /// The tool's name, and the lock that pins its version.
+    pub tool: (&'static str, String),
+    /// Everything that can change the answer.
+    pub inputs: Inputs,
+    /// The environments that it needs.
+    pub environments: Vec<Spec>,
+    /// The commands that it runs in them, in order.
+    pub steps: Vec<Command>,
+    /// The lowest severity that breaks the policy.
+    pub breaks_at: Severity,
+    /// The command that repeats it alone.
+    pub again: String,
+    /// Does it.
+    pub action: Action,
+}
+
+/// What the cache key of a gate covers, beside the gate itself and the reports of gates it comes after.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    /// Files and folders whose tracked and untracked files count; `.` is the whole repository.
+    pub files: Vec<String>,
+    /// Whether ignored files below `files` count too.
+    pub ignored: bool,
+    /// The part of the configuration that the gate reads, as text.
+    pub settings: String,
+    /// Programs that may come from PATH in the profile `local`.
+    pub path_tools: Vec<&'static str>,
+    /// A date on which the answer may change by itself (an expiry), so that the day is part of the key.
+    pub dated: bool,
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate")
+            .field("id", &self.id)
+            .field("after", &self.after)
+            .field("quiet", &self.quiet)
+            .field("unit", &self.unit)
+            .field("tool", &self.tool)
+            .field("inputs", &self.inputs)
+            .field("environments", &self.environments)
+            .field("steps", &self.steps.iter().map(ToString::to_string).collect::<Vec<_>>())
+            .field("breaks_at", &self.breaks_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Boxes an action.
+pub fn action<F, P>(act: F) -> Action
+where
+    F: Fn(Session) -> P + Send + Sync + 'static,
+    P: Future<Output = Result<Outcome, Unproven>> + Send + 'static,
+{
+    Arc::new(move |session| Box::pin(act(session)))
+}

@@ -1,0 +1,7 @@
+//! Runs gates: order, concurrency, cache, cancellation. A list with `after` names, not a workflow engine.
+
+pub mod gate;
+pub mod key;
+pub mod run;
+pub mod session;
+pub mod store;

@@ -1,0 +1,285 @@
+//! The scheduler: starts each gate when what it comes after is done and there is room, and ends with a report of each.
+//!
+//! Room is bounded by cores. A quiet gate runs alone. What was not started when the run was cancelled
+//! is reported as not run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Result;
+use tokio::task::JoinSet;
+
+use super::gate::Gate;
+use super::key::Key;
+use super::session::Session;
+use super::store::Store;
+use crate::event::{Event, Events};
+use crate::model::GateReport;
+use crate::model::log_artifact;
+use crate::tools::git::Snapshot;
+use crate::tools::machine::Machine;
+use crate::verdict::{Assessment, Evidence, NotRun, Outcome, Tool, Unproven, Verdict, Work, assess};
+
+/// How a list of gates is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Look results up, and store them.
+    pub cache: bool,
+    /// Start nothing more once a gate is red.
+    pub fail_fast: bool,
+    /// Tell why a gate was not taken from the cache.
+    pub explain: bool,
+    /// How many gates run at the same time.
+    pub jobs: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        // A gate mostly waits for its own processes; twice the cores keeps them busy.
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        Self { cache: true, fail_fast: false, explain: false, jobs: (2 * cores).max(4) }
+    }
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Ran {
+    /// One report a gate, in the order of the plan.
+    pub gates: Vec<GateReport>,
+    /// The pipeline itself was broken; what it said is in the gate's reason.
+    pub defect: bool,
+}
+
+/// The report of a gate that has not ended yet, which is what a crash leaves behind.
+pub fn unfinished(gate: &Gate, tool: Tool) -> GateReport {
+    GateReport {
+        id: gate.id.clone(),
+        verdict: Verdict::DidNotRun,
+        required: true,
+        cached: false,
+        work: Work::new(0, gate.unit),
+        tool,
+        inputs: String::new(),
+        duration_ms: 0,
+        reason: "not finished".to_owned(),
+        fix: gate.again.clone(),
+        findings: Vec::new(),
+        artifacts: Vec::new(),
+    }
+}
+
+/// Runs `gates`, whose unfinished reports are `planned`.
+pub async fn run(
+    gates: &[Gate],
+    planned: Vec<GateReport>,
+    snapshot: &Snapshot,
+    machine: &Arc<Machine>,
+    options: &Options,
+    events: &Events,
+) -> Result<Ran> {
+    let mut run = Run {
+        snapshot,
+        machine,
+        options,
+        events,
+        store: Store::new(&machine.ctx.store),
+        done: BTreeMap::new(),
+        defect: false,
+        red: false,
+    };
+    run.all(gates, &planned).await?;
+    let gates = planned.into_iter().map(|unfinished| run.done.remove(&unfinished.id).unwrap_or(unfinished)).collect();
+    machine.facts.save()?;
+    Ok(Ran { gates, defect: run.defect })
+}
+
+struct Run<'a> {
+    snapshot: &'a Snapshot,
+    machine: &'a Arc<Machine>,
+    options: &'a Options,
+    events: &'a Events,
+    store: Store,
+    done: BTreeMap<String, GateReport>,
+    defect: bool,
+    red: bool,
+}
+
+/// A gate whose action has ended.
+struct Ended {
+    index: usize,
+    key: Option<Key>,
+    started: Instant,
+    outcome: Result<Outcome, Unproven>,
+}
+
+impl Run<'_> {
+    async fn all(&mut self, gates: &[Gate], planned: &[GateReport]) -> Result<()> {
+        let mut waiting: Vec<usize> = (0..gates.len()).collect();
+        let mut running: JoinSet<Ended> = JoinSet::new();
+        let mut places: BTreeMap<tokio::task::Id, usize> = BTreeMap::new();
+        loop {
+            while let Some(next) = self.next(gates, &waiting, &running, &places) {
+                waiting.retain(|&index| index != next);
+                let gate = &gates[next];
+                if let Some(report) = self.without_running(gate, &planned[next]) {
+                    self.finish(report);
+                    continue;
+                }
+                let key = self.key(gate).await?;
+                if let Some(report) = self.cached(gate, &planned[next], key.as_ref()) {
+                    self.finish(report);
+                    continue;
+                }
+                self.events.send(Event::Started { gate: gate.id.clone() });
+                let handle = running.spawn(act(next, gate.clone(), key, self.machine.clone(), self.events.clone()));
+                places.insert(handle.id(), next);
+            }
+            let (index, report) = match running.join_next_with_id().await {
+                None => return Ok(()),
+                Some(Ok((_, ended))) => {
+                    let index = ended.index;
+                    (index, self.judge(&gates[index], &planned[index], ended).await?)
+                }
+                Some(Err(panicked)) => {
+                    self.defect = true;
+                    let Some(&index) = places.get(&panicked.id()) else { continue };
+                    let reason = format!("a defect of the pipeline: {panicked}");
+                    (index, GateReport { reason, fix: "report it".into(), ..planned[index].clone() })
+                }
+            };
+            debug_assert_eq!(report.id, gates[index].id);
+            places.retain(|_, running| *running != index);
+            self.finish(report);
+        }
+    }
+
+    /// The first waiting gate that may start now.
+    fn next(
+        &self,
+        gates: &[Gate],
+        waiting: &[usize],
+        running: &JoinSet<Ended>,
+        places: &BTreeMap<tokio::task::Id, usize>,
+    ) -> Option<usize> {
+        let busy = running.len();
+        let quiet_runs = places.values().any(|&index| gates[index].quiet);
+        waiting.iter().copied().find(|&index| {
+            let gate = &gates[index];
+            let ready = gate.after.iter().all(|id| self.done.contains_key(id));
+            let room = if gate.quiet { busy == 0 } else { busy < self.options.jobs && !quiet_runs };
+            ready && room
+        })
+    }
+
+    /// The report of a gate that cannot be started any more, or has nothing to start with.
+    fn without_running(&self, gate: &Gate, unfinished: &GateReport) -> Option<GateReport> {
+        let not_run = |reason: String, fix: String| Some(GateReport { reason, fix, ..unfinished.clone() });
+        if self.machine.cancel.is_cancelled() {
+            return not_run("interrupted before it started".into(), gate.again.clone());
+        }
+        if self.options.fail_fast && self.red {
+            return not_run("not started: another gate was red first (--fail-fast)".into(), gate.again.clone());
+        }
+        let missing = gate.after.iter().filter_map(|id| self.done.get(id)).find(|r| r.verdict == Verdict::DidNotRun)?;
+        not_run(format!("needs `{}`, which did not run", missing.id), missing.fix.clone())
+    }
+
+    async fn key(&self, gate: &Gate) -> Result<Option<Key>> {
+        if !self.options.cache {
+            return Ok(None);
+        }
+        let before: Vec<&GateReport> = gate.after.iter().filter_map(|id| self.done.get(id)).collect();
+        Key::of(gate, self.machine, self.snapshot, &before).await
+    }
+
+    fn cached(&self, gate: &Gate, unfinished: &GateReport, key: Option<&Key>) -> Option<GateReport> {
+        let taken = key.and_then(|key| self.store.take(&gate.id, &key.digest(), &self.machine.ctx.out));
+        if self.options.explain && taken.is_none() {
+            let because = match (key, self.store.newest_key(&gate.id)) {
+                (None, _) => "there is no key (the cache is off, or an interpreter is missing)".to_owned(),
+                (Some(_), None) => "no result is stored".to_owned(),
+                (Some(key), Some(older)) => {
+                    key.difference(&older).unwrap_or_else(|| "the stored result is not complete".to_owned())
+                }
+            };
+            self.events.send(Event::Explained { gate: gate.id.clone(), because });
+        }
+        taken.map(|report| GateReport { required: unfinished.required, ..report })
+    }
+
+    async fn judge(&mut self, gate: &Gate, unfinished: &GateReport, ended: Ended) -> Result<GateReport> {
+        let mut report = unfinished.clone();
+        report.duration_ms = u64::try_from(ended.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        report.inputs = ended.key.as_ref().map(|key| format!("blake3:{}", key.digest())).unwrap_or_default();
+        match ended.outcome {
+            Ok(Outcome::Ran(evidence)) => proved(&mut report, evidence, gate),
+            Ok(Outcome::DidNotRun(why)) | Err(Unproven::NotRun(why)) => not_proved(&mut report, why),
+            Err(Unproven::Defect(error)) => {
+                self.defect = true;
+                not_proved(&mut report, NotRun::new(format!("a defect of the pipeline: {error:#}"), "report it"));
+            }
+        }
+        if self.machine.cancel.is_cancelled() && report.verdict != Verdict::Pass {
+            report.verdict = Verdict::DidNotRun;
+            report.reason = "interrupted".to_owned();
+            report.fix = gate.again.clone();
+        }
+        report.artifacts.push(log_artifact(&gate.id));
+        report.artifacts.retain(|artifact| self.machine.ctx.out.join(artifact).exists());
+        if let Some(key) = ended.key
+            && report.verdict == Verdict::Pass
+        {
+            self.store_if_unchanged(gate, &report, &key).await?;
+        }
+        Ok(report)
+    }
+
+    /// Stores a pass, unless what it depends on changed while it ran.
+    async fn store_if_unchanged(&self, gate: &Gate, report: &GateReport, key: &Key) -> Result<()> {
+        let now = Snapshot::take(&self.machine.ctx.root, &self.machine.quiet()).await?;
+        let before: Vec<&GateReport> = gate.after.iter().filter_map(|id| self.done.get(id)).collect();
+        match Key::of(gate, self.machine, &now, &before).await? {
+            Some(after) if after == *key => self.store.put(report, key, &self.machine.ctx.out),
+            changed => {
+                let what = changed.and_then(|after| after.difference(key)).unwrap_or_else(|| "an interpreter".into());
+                let note = format!("{}: not stored, for its inputs changed while it ran ({what})", gate.id);
+                self.events.send(Event::Note(note));
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(&mut self, report: GateReport) {
+        let optional = !report.required && report.verdict == Verdict::DidNotRun;
+        self.red |= report.verdict != Verdict::Pass && !optional;
+        self.events.send(Event::Finished(Box::new(report.clone())));
+        self.done.insert(report.id.clone(), report);
+    }
+}
+
+async fn act(index: usize, gate: Gate, key: Option<Key>, machine: Arc<Machine>, events: Events) -> Ended {
+    let started = Instant::now();
+    let outcome = match Session::open(&gate.id, &machine, &events) {
+        Ok(session) => (gate.action)(session).await,
+        Err(error) => Err(Unproven::Defect(error)),
+    };
+    Ended { index, key, started, outcome }
+}
+
+fn proved(report: &mut GateReport, evidence: Evidence, gate: &Gate) {
+    let Assessment { verdict, reason } = assess(&evidence, gate.breaks_at);
+    report.verdict = verdict;
+    report.reason = reason;
+    report.fix = if verdict == Verdict::Pass { String::new() } else { evidence.fix };
+    report.work = evidence.work;
+    report.findings = evidence.findings;
+    report.artifacts = evidence.artifacts;
+}
+
+fn not_proved(report: &mut GateReport, why: NotRun) {
+    report.reason = why.reason;
+    report.fix = why.fix;
+    report.findings = why.findings;
+    report.artifacts = why.artifacts;
+}

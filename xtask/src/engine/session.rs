@@ -1,0 +1,85 @@
+//! What a running gate may use: the machine, its own log, and a way to tell what it does.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+
+use crate::context::Ctx;
+use crate::event::{Event, Events};
+use crate::model::log_artifact;
+use crate::tools::environment::{self, Environment, Spec};
+use crate::tools::machine::Machine;
+use crate::tools::proc::{Command, Ended, Runner};
+use crate::tools::redis::{self, Redis};
+use crate::verdict::{NotRun, Unproven};
+
+/// Handed to a gate's action.
+#[derive(Clone)]
+pub struct Session {
+    /// The gate's id.
+    pub gate: String,
+    /// This machine.
+    pub machine: Arc<Machine>,
+    runner: Runner,
+    events: Events,
+}
+
+impl Session {
+    /// A session that writes `OUT/logs/GATE.log` and reports each line as an event.
+    pub fn open(gate: &str, machine: &Arc<Machine>, events: &Events) -> Result<Self> {
+        let log = machine.ctx.out.join(log_artifact(gate));
+        let folder = log.parent().unwrap_or(&log);
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+        std::fs::write(&log, "").with_context(|| format!("cannot write `{}`", log.display()))?;
+        let (to, id) = (events.clone(), gate.to_owned());
+        let on_line = move |line: &str| to.send(Event::Line { gate: id.clone(), text: line.to_owned() });
+        let runner = Runner { log: Some(log), on_line: Some(Arc::new(on_line)), ..machine.quiet() };
+        Ok(Self { gate: gate.to_owned(), machine: machine.clone(), runner, events: events.clone() })
+    }
+
+    /// The invocation.
+    pub fn ctx(&self) -> &Ctx {
+        &self.machine.ctx
+    }
+
+    /// Runs one command of the gate.
+    pub async fn step(&self, command: &Command) -> Result<Ended> {
+        self.events.send(Event::Step { gate: self.gate.clone(), command: command.to_string() });
+        self.runner.run(command).await
+    }
+
+    /// Makes an environment, or finds it made.
+    pub async fn environment(&self, spec: &Spec) -> Result<Environment, Unproven> {
+        self.events.send(Event::Step { gate: self.gate.clone(), command: format!("environment {}", spec.name) });
+        environment::ensure(&self.machine, &self.runner, spec).await
+    }
+
+    /// Starts a Redis for this gate alone.
+    pub async fn redis(&self, environment: &Environment) -> Result<Redis, Unproven> {
+        let program = redis::find(&self.machine, environment)?;
+        // What a server says is for the log; the newest line on the terminal is the test's.
+        let runner = Runner { on_line: None, ..self.runner.clone() };
+        redis::start(&self.machine, &runner, &program).await
+    }
+
+    /// A path for an artifact, with its folder made and any older file of that name gone.
+    pub fn artifact(&self, relative: &str) -> Result<PathBuf> {
+        let path = self.ctx().out.join(relative);
+        let folder = path.parent().unwrap_or(&path);
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+        let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        match removed {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(e).with_context(|| format!("cannot remove the older `{}`", path.display()))
+            }
+            _ => Ok(path),
+        }
+    }
+
+    /// A gate that did not run, with the log as the next place to look.
+    pub fn not_run(&self, reason: impl Into<String>) -> NotRun {
+        let log = self.machine.shown(&self.ctx().out.join(log_artifact(&self.gate)));
+        NotRun::new(reason, format!("look into `{log}`"))
+    }
+}

@@ -1,0 +1,18 @@
+//! The ForgeTM pipeline: every check is a gate, and a gate proves its work.
+//!
+//! Layers, each using only those above it in this list: the words (`verdict`, `model`, `event`,
+//! `config`, `context`), `tools`, `report`, `engine`, `tasks`, `cli`.
+
+pub mod cli;
+pub mod config;
+pub mod context;
+pub mod disk;
+pub mod engine;
+pub mod event;
+pub mod exit;
+pub mod model;
+pub mod report;
+pub mod tasks;
+pub mod text;
+pub mod tools;
+pub mod verdict;

@@ -1,0 +1,68 @@
+//! Parses, builds the context once, dispatches, and alone takes the exit code from the outcome.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Parser as _;
+use xtask::cli::{Cli, Request, Run, Terminal};
+use xtask::event::{Event, Events};
+use xtask::exit::{Code, UsageError};
+use xtask::report;
+use xtask::tools::cancel::{self, Canceller};
+
+fn main() -> ExitCode {
+    let code = execute().unwrap_or_else(|error| {
+        report::print_error(&format!("error: {error:#}\n"));
+        if error.is::<UsageError>() { Code::Usage } else { Code::Defect }
+    });
+    code.into()
+}
+
+fn execute() -> Result<Code> {
+    let terminal = Terminal { interactive: console::user_attended() && console::user_attended_stderr() };
+    let run = match Cli::parse().request(terminal)? {
+        Request::Print(text) => {
+            report::print(&text);
+            return Ok(Code::Passed);
+        }
+        Request::Run(run) => run,
+    };
+    if let Some(answer) = run.answer()? {
+        report::print(&answer);
+        return Ok(Code::Passed);
+    }
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let (events, reporter) = report::start(&run.ctx, run.display);
+    let ran = runtime.block_on(interruptible(&run, &events));
+    // The reporter ends with the last sender of events.
+    drop(events);
+    runtime.shutdown_background();
+    let written = reporter.finish();
+    let code = ran?;
+    written?;
+    Ok(code)
+}
+
+async fn interruptible(run: &Run, events: &Events) -> Result<Code> {
+    let (canceller, cancel) = cancel::pair();
+    let watching = tokio::spawn(watch_signals(canceller, events.clone()));
+    let code = run.run(&cancel, events).await;
+    watching.abort();
+    code
+}
+
+/// The first SIGINT or SIGTERM stops gently, a second one at once.
+async fn watch_signals(canceller: Canceller, events: Events) -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        canceller.cancel();
+        events.send(Event::Interrupted);
+    }
+}

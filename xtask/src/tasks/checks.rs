@@ -1,0 +1,170 @@
+//! Runs the gates of a task and reports them: the part that all checking tasks share.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use time::format_description::well_known::Rfc3339;
+
+use crate::context::{Ctx, Profile};
+use crate::engine::gate::Gate;
+use crate::engine::run::{self, Options, Ran};
+use crate::event::{Event, Events};
+use crate::exit::Code;
+use crate::model::{GateReport, Report, SCHEMA};
+use crate::report::files_of_last_run;
+use crate::tools::cancel::Cancel;
+use crate::tools::catalog;
+use crate::tools::git::Snapshot;
+use crate::tools::machine::Machine;
+use crate::verdict::{Tool, Verdict, overall};
+
+/// What is to be run.
+#[derive(Clone, Debug)]
+pub struct Checks {
+    /// The subcommand.
+    pub task: &'static str,
+    /// The gates, in order.
+    pub gates: Vec<Gate>,
+    /// Ids that `--only` and `--skip` left out.
+    pub left_out: Vec<String>,
+    /// How they are run.
+    pub options: Options,
+}
+
+/// A report, and the exit code that it means.
+#[derive(Debug)]
+pub struct Done {
+    /// The whole report.
+    pub report: Report,
+    /// What the process ends with.
+    pub code: Code,
+}
+
+/// Runs the gates. Everything that happens goes to `events`, the last of them being the report.
+pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, checks: Checks) -> Result<Done> {
+    let begun = std::time::Instant::now();
+    let machine = Arc::new(Machine::new(ctx.clone(), cancel.clone()));
+    files_of_last_run::remove(&ctx.out);
+    let snapshot = Snapshot::take(&ctx.root, &machine.quiet()).await?;
+    let mut report = begin(ctx, &snapshot, &checks);
+    events.send(Event::Planned(Box::new(report.clone())));
+    let planned = report.gates.clone();
+    let Ran { gates, defect } = run::run(&checks.gates, planned, &snapshot, &machine, &checks.options, events).await?;
+    report.gates = gates;
+    let code = end(ctx, &mut report);
+    report.duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    events.send(Event::Ended(Box::new(report.clone())));
+    let interrupted = if cancel.is_cancelled() { Code::Interrupted } else { Code::Passed };
+    let broken = if defect { Code::Defect } else { Code::Passed };
+    Ok(Done { report, code: code.and(interrupted).and(broken) })
+}
+
+/// The report before anything has run: every gate is there, and none is green.
+pub fn begin(ctx: &Ctx, snapshot: &Snapshot, checks: &Checks) -> Report {
+    let required = |id: &str| is_required(ctx, id);
+    let unfinished = checks.gates.iter().map(|gate| run::unfinished(gate, pinned_tool(ctx, gate)));
+    Report {
+        schema: SCHEMA.to_owned(),
+        commit: snapshot.commit.clone(),
+        dirty: snapshot.dirty,
+        task: checks.task.to_owned(),
+        profile: ctx.profile,
+        verdict: Verdict::DidNotRun,
+        started: ctx.started.format(&Rfc3339).unwrap_or_default(),
+        duration_ms: 0,
+        not_configured: super::not_configured(&ctx.config),
+        left_out: checks.left_out.clone(),
+        gates: unfinished.map(|gate| GateReport { required: required(&gate.id), ..gate }).collect(),
+    }
+}
+
+/// Gives the run its verdict, and the exit code of it.
+pub fn end(ctx: &Ctx, report: &mut Report) -> Code {
+    for gate in &mut report.gates {
+        if is_excused(ctx, gate) {
+            gate.required = false;
+        }
+    }
+    report.verdict = overall(&report.gates);
+    Code::from(report.verdict)
+}
+
+/// Whether a run without this gate is red, as far as its id tells.
+fn is_required(ctx: &Ctx, id: &str) -> bool {
+    let task = id.split('/').next().unwrap_or(id);
+    let optional = &ctx.config.profiles.local.optional;
+    ctx.profile != Profile::Local || !optional.iter().any(|name| name == id || name == task)
+}
+
+/// `offline` excuses a gate of its list that did not run for exactly the listed reason, and nothing else.
+fn is_excused(ctx: &Ctx, gate: &GateReport) -> bool {
+    let listed = &ctx.config.profiles.offline.unreachable;
+    ctx.profile == Profile::Offline
+        && gate.verdict == Verdict::DidNotRun
+        && listed.iter().any(|entry| entry.gate == gate.id && entry.reason == gate.reason)
+}
+
+/// The gate's tool, with the version that its lock pins.
+fn pinned_tool(ctx: &Ctx, gate: &Gate) -> Tool {
+    let (name, lock) = &gate.tool;
+    let text = std::fs::read_to_string(ctx.root.join(lock)).unwrap_or_default();
+    let version = catalog::pinned(&text, name).unwrap_or_else(|| "unknown".to_owned());
+    Tool { name: (*name).to_owned(), version, hash: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Unreachable;
+    use crate::context::testing;
+    use crate::verdict::Work;
+
+    fn gate(id: &str, verdict: Verdict, reason: &str) -> GateReport {
+        GateReport {
+            id: id.into(),
+            verdict,
+            required: true,
+            cached: false,
+            work: Work::new(0, "packages"),
+            tool: Tool::default(),
+            inputs: String::new(),
+            duration_ms: 0,
+            reason: reason.into(),
+            fix: String::new(),
+            findings: vec![],
+            artifacts: vec![],
+        }
+    }
+
+    #[test]
+    fn offline_excuses_the_listed_reason_and_nothing_else() {
+        use Profile::{Actions, Local, Offline};
+        use Verdict::{DidNotRun, Fail, Pass};
+        let mut ctx = testing::ctx(std::path::Path::new("/repo"));
+        let listed = Unreachable { gate: "deps".into(), reason: "no data base".into() };
+        ctx.config.profiles.offline.unreachable = vec![listed];
+        for (profile, id, verdict, reason, excused) in [
+            (Offline, "deps", DidNotRun, "no data base", true),
+            (Offline, "deps", DidNotRun, "no data base at all", false),
+            (Offline, "deps", Fail, "no data base", false),
+            (Offline, "docs", DidNotRun, "no data base", false),
+            (Offline, "deps", Pass, "no data base", false),
+            (Actions, "deps", DidNotRun, "no data base", false),
+            (Local, "deps", DidNotRun, "no data base", false),
+        ] {
+            ctx.profile = profile;
+            assert_eq!(is_excused(&ctx, &gate(id, verdict, reason)), excused, "{profile:?} {id} {verdict:?} {reason}");
+        }
+    }
+
+    #[test]
+    fn offline_is_actions_but_for_its_list() {
+        let mut ctx = testing::ctx(std::path::Path::new("/repo"));
+        ctx.config.profiles.local.optional = vec!["docs".into()];
+        for (profile, required) in [(Profile::Local, false), (Profile::Actions, true), (Profile::Offline, true)] {
+            ctx.profile = profile;
+            assert_eq!(is_required(&ctx, "docs/site"), required);
+        }
+        assert_eq!(Profile::Actions.trusts_path(), Profile::Offline.trusts_path());
+    }
+}

@@ -1,0 +1,115 @@
+//! The plan as text, as JSON, and as a matrix of GitHub Actions.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use crate::context::Ctx;
+use crate::engine::gate::Gate;
+use crate::exit::UsageError;
+
+/// In which form the plan is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people: gates, environments and the exact commands.
+    Text,
+    /// For programs.
+    Json,
+    /// The matrix of the workflow, written to GITHUB_OUTPUT.
+    Github,
+}
+
+#[derive(Serialize)]
+struct PlannedGate<'a> {
+    id: &'a str,
+    after: &'a [String],
+    unit: &'a str,
+    tool: &'a str,
+    environments: Vec<&'a str>,
+    inputs: &'a [String],
+    commands: Vec<String>,
+}
+
+/// The plan in one form; [`Format::Github`] is the line for GITHUB_OUTPUT.
+pub fn render(ctx: &Ctx, gates: &[Gate], format: Format) -> Result<String> {
+    match format {
+        Format::Text => Ok(gates.iter().map(|gate| text(ctx, gate)).collect()),
+        Format::Json => {
+            let planned: Vec<PlannedGate<'_>> = gates.iter().map(planned).collect();
+            Ok(serde_json::to_string_pretty(&planned)? + "\n")
+        }
+        Format::Github => Ok(format!("matrix={}\n", serde_json::to_string(&matrix(ctx, gates))?)),
+    }
+}
+
+fn planned(gate: &Gate) -> PlannedGate<'_> {
+    PlannedGate {
+        id: &gate.id,
+        after: &gate.after,
+        unit: gate.unit,
+        tool: gate.tool.0,
+        environments: gate.environments.iter().map(|spec| spec.name.as_str()).collect(),
+        inputs: &gate.inputs.files,
+        commands: gate.steps.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn text(ctx: &Ctx, gate: &Gate) -> String {
+    let mut lines = vec![gate.id.clone()];
+    if !gate.after.is_empty() {
+        lines.push(format!("  after {}", gate.after.join(", ")));
+    }
+    for spec in &gate.environments {
+        lines.push(format!("  environment {}: Python {}, {}", spec.name, spec.python, spec.lock));
+        let [venv, sync] = spec.commands(ctx, Path::new("uv"), Path::new(&format!("python{}", spec.python)));
+        lines.extend([format!("    $ {venv}"), format!("    $ {sync}")]);
+    }
+    lines.extend(gate.steps.iter().map(|step| format!("  $ {step}")));
+    lines.join("\n") + "\n"
+}
+
+/// The gates that machines of their own can run; a gate that reads the artifacts of others runs in `--merge`.
+#[derive(Serialize)]
+struct Matrix {
+    include: Vec<Job>,
+}
+
+#[derive(Serialize)]
+struct Job {
+    /// The gate's id.
+    gate: String,
+    /// The id as a name of files and artifacts.
+    name: String,
+    /// The Python that the job needs; the legs' own, else that of the tools.
+    python: String,
+    /// The label of its machine.
+    runner: String,
+}
+
+fn matrix(ctx: &Ctx, gates: &[Gate]) -> Matrix {
+    let runners = &ctx.config.runners;
+    let job = |gate: &Gate| {
+        let task = gate.id.split('/').next().unwrap_or(&gate.id);
+        let runner = runners.get(task).or_else(|| runners.get("default")).cloned();
+        let python = gate.environments.first().map_or(&ctx.config.python.tools, |spec| &spec.python);
+        Job {
+            gate: gate.id.clone(),
+            name: gate.id.replace('/', "-"),
+            python: python.clone(),
+            runner: runner.unwrap_or_else(|| "ubuntu-latest".to_owned()),
+        }
+    };
+    Matrix { include: gates.iter().filter(|gate| gate.after.is_empty()).map(job).collect() }
+}
+
+/// Appends the matrix to the file that GitHub Actions names.
+pub fn write_github(ctx: &Ctx, line: &str) -> Result<()> {
+    use std::io::Write as _;
+    let Some(path) = ctx.var("GITHUB_OUTPUT") else {
+        return Err(UsageError("--plan github needs GITHUB_OUTPUT, which GitHub Actions sets".into()).into());
+    };
+    let cannot = || format!("cannot write `{path}`");
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).with_context(cannot)?;
+    file.write_all(line.as_bytes()).with_context(cannot)
+}

@@ -1,0 +1,119 @@
+//! `doctor`: what the pipeline needs, whether this machine has it, and the one command that gets what is missing.
+//!
+//! Each thing is a gate, so that the report and the exit code say it as everywhere.
+
+use crate::context::Ctx;
+use crate::engine::gate::{Gate, Inputs, action};
+use crate::engine::session::Session;
+use crate::tools::environment::Spec;
+use crate::tools::proc::Command;
+use crate::tools::redis;
+use crate::verdict::{Evidence, NotRun, Outcome, Severity, Unproven, Work};
+
+/// One gate for each thing that some declared subject needs. None of them is ever taken from the cache.
+pub fn plan(ctx: &Ctx) -> Vec<Gate> {
+    let config = &ctx.config;
+    let mut gates = vec![
+        gate("git", "programs", |session| async move {
+            program(session, "git", "install git from your system's packages").await
+        }),
+        gate("uv", "programs", |session| async move {
+            let uv = session.machine.uv(&session.machine.quiet()).await?;
+            let place = session.machine.shown(&uv.program);
+            found(&session, "programs", &format!("uv {} at `{place}`", uv.tool.version))
+        }),
+    ];
+    let mut pythons = config.python.versions.clone();
+    if !pythons.contains(&config.python.tools) {
+        pythons.push(config.python.tools.clone());
+    }
+    for python in pythons {
+        gates.push(gate(&format!("python-{python}"), "interpreters", move |session| {
+            let python = python.clone();
+            async move {
+                let interpreter = session.machine.interpreter(&python).await?;
+                let place = interpreter.executable.display();
+                found(&session, "interpreters", &format!("Python {} at `{place}`", interpreter.version))
+            }
+        }));
+    }
+    for spec in specs(ctx) {
+        gates.push(gate(&format!("environment-{}", spec.name), "environments", move |session| {
+            let spec = spec.clone();
+            async move {
+                let environment = session.environment(&spec).await?;
+                let place = session.machine.shown(&environment.folder);
+                found(&session, "environments", &format!("`{}` installed into `{place}`", spec.lock))
+            }
+        }));
+    }
+    if let (Some(_), Some(spec)) = (&config.redis, test_spec(ctx)) {
+        gates.push(gate("redis", "programs", move |session| {
+            let spec = spec.clone();
+            async move {
+                let environment = session.environment(&spec).await?;
+                let program = redis::find(&session.machine, &environment)?;
+                redis::start(&session.machine, &session.machine.quiet(), &program).await?;
+                found(&session, "programs", &format!("`{}` starts and answers", session.machine.shown(&program)))
+            }
+        }));
+    }
+    gates
+}
+
+fn specs(ctx: &Ctx) -> Vec<Spec> {
+    std::iter::once(Spec::tools(&ctx.config)).chain(test_spec(ctx)).collect()
+}
+
+fn test_spec(ctx: &Ctx) -> Option<Spec> {
+    Some(Spec::tests(ctx.config.tests.as_ref()?, ctx.config.python.versions.last()?))
+}
+
+fn gate<F, P>(name: &str, unit: &'static str, look: F) -> Gate
+where
+    F: Fn(Session) -> P + Send + Sync + 'static,
+    P: Future<Output = Result<Outcome, Unproven>> + Send + 'static,
+{
+    Gate {
+        id: format!("doctor/{name}"),
+        after: vec![],
+        quiet: false,
+        unit,
+        tool: ("xtask", String::new()),
+        inputs: Inputs::default(),
+        environments: vec![],
+        steps: vec![],
+        breaks_at: Severity::Low,
+        again: "cargo xtask doctor".to_owned(),
+        action: action(look),
+    }
+}
+
+async fn program(session: Session, name: &str, fix: &str) -> Result<Outcome, Unproven> {
+    let Some(path) = session.machine.on_path(name) else {
+        return Err(NotRun::new(format!("`{name}` is not on PATH"), fix).into());
+    };
+    let ended = session.step(&Command::new(&path, &session.ctx().root).arg("--version")).await?;
+    if !ended.is_success() {
+        return Err(NotRun::new(format!("`{} --version` {}", path.display(), ended.failure()), fix).into());
+    }
+    found(&session, "programs", &format!("{} at `{}`", ended.stdout.trim(), path.display()))
+}
+
+/// One thing that is there, told as a finding that breaks nothing.
+fn found(session: &Session, unit: &str, what: &str) -> Result<Outcome, Unproven> {
+    let finding = crate::verdict::Finding {
+        rule: session.gate.clone(),
+        severity: Severity::Info,
+        path: None,
+        line: None,
+        message: what.to_owned(),
+    };
+    Ok(Outcome::Ran(Evidence {
+        work: Work::new(1, unit),
+        declared: Some(1),
+        findings: vec![finding],
+        artifacts: vec![],
+        fix: String::new(),
+    }))
+}

@@ -1,0 +1,48 @@
+//! The subcommands, one file each, in pipeline order.
+//!
+//! A task that only checks is a [`Task`]: its gates are planned without touching the world, run by
+//! the engine, and are part of `ci`. To add one: a file, a line in [`ALL`], a variant in `cli.rs`.
+
+pub mod cache;
+pub mod checks;
+pub mod ci;
+pub mod docs;
+pub mod doctor;
+pub mod pre_commit;
+pub mod subjects;
+pub mod test_matrix;
+
+use crate::config::Config;
+use crate::context::Ctx;
+use crate::engine::gate::Gate;
+
+/// A task whose gates are part of `ci`.
+#[derive(Clone, Copy, Debug)]
+pub struct Task {
+    /// The subcommand, and the first part of its gates' ids.
+    pub name: &'static str,
+    /// What the task checks when the configuration declares it.
+    pub subjects: &'static [Subject],
+    /// Configuration → gates, without any I/O.
+    pub plan: fn(&Ctx) -> Vec<Gate>,
+}
+
+/// Something that lies in a repository and that a table of the configuration declares.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject {
+    /// The table.
+    pub table: &'static str,
+    /// Whether the configuration declares it.
+    pub declared: fn(&Config) -> bool,
+    /// File names that give an undeclared subject away; empty where nothing does.
+    pub markers: &'static [&'static str],
+}
+
+/// Every task whose gates are part of `ci`, in pipeline order.
+pub const ALL: &[Task] = &[subjects::TASK, pre_commit::TASK, test_matrix::TASK, docs::TASK];
+
+/// The subjects that the configuration does not declare.
+pub fn not_configured(config: &Config) -> Vec<String> {
+    let subjects = ALL.iter().flat_map(|task| task.subjects);
+    subjects.filter(|subject| !(subject.declared)(config)).map(|subject| subject.table.to_owned()).collect()
+}

@@ -1,0 +1,61 @@
+//! `pre-commit --install`: git's own hook, so that a commit is checked before it is made.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+
+use crate::context::Ctx;
+use crate::engine::session::Session;
+use crate::event::Events;
+use crate::exit::UsageError;
+use crate::tools::cancel::Cancel;
+use crate::tools::environment::Spec;
+use crate::tools::machine::Machine;
+use crate::tools::proc::{Command, quoted};
+use crate::verdict::Unproven;
+
+/// What tells our hook from somebody else's.
+const MARK: &str = "# installed by `cargo xtask pre-commit --install`";
+
+/// Writes `.git/hooks/pre-commit`, and gives its path. A hook that is not ours is never replaced.
+pub async fn install(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events) -> Result<PathBuf, Unproven> {
+    let Some(hooks) = &ctx.config.hooks else {
+        return Err(anyhow::Error::from(UsageError("pipeline.toml declares no [hooks]".into())).into());
+    };
+    let machine = Arc::new(Machine::new(ctx.clone(), cancel.clone()));
+    let session = Session::open("pre-commit-install", &machine, events)?;
+    let spec = Spec::tools(&ctx.config);
+    session.environment(&spec).await?;
+    let ask = Command::new("git", &ctx.root).args(["rev-parse", "--git-path", "hooks/pre-commit"]);
+    let answer = machine.quiet().read_bytes(&ask).await?;
+    let path = ctx.root.join(String::from_utf8_lossy(&answer).trim());
+    let present = std::fs::read_to_string(&path).unwrap_or_default();
+    if !present.is_empty() && !present.contains(MARK) {
+        let text = format!("`{}` is there already and is not ours; move it away first", path.display());
+        return Err(anyhow::Error::from(UsageError(text)).into());
+    }
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+    }
+    let bin = machine.shown(&spec.folder(ctx).join("bin"));
+    std::fs::write(&path, script(&bin, &hooks.config)).with_context(|| format!("cannot write `{}`", path.display()))?;
+    make_executable(&path)?;
+    Ok(path)
+}
+
+/// Straight to prek, which looks at what is staged; the long way where the environment is gone.
+fn script(bin: &str, config: &str) -> String {
+    let (bin, config) = (quoted(bin), quoted(config));
+    format!(
+        "#!/bin/sh\n{MARK}\nbin=\"$(git rev-parse --show-toplevel)\"/{bin}\n\
+         [ -x \"$bin/prek\" ] || exec cargo xtask pre-commit\n\
+         PATH=\"$bin:$PATH\" exec \"$bin/prek\" run --config {config}\n"
+    )
+}
+
+fn make_executable(path: &std::path::Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("cannot make `{}` executable", path.display()))
+}

@@ -1,0 +1,51 @@
+//! Cancellation: one switch that everything which waits looks at.
+
+use tokio::sync::watch;
+
+/// How urgent it is to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Go on.
+    None,
+    /// Stop within the grace period: SIGTERM first.
+    Gently,
+    /// Stop now: SIGKILL.
+    Now,
+}
+
+/// The side that asks for a stop.
+#[derive(Debug)]
+pub struct Canceller(watch::Sender<Urgency>);
+
+/// The side that obeys. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Cancel(watch::Receiver<Urgency>);
+
+/// A connected pair.
+pub fn pair() -> (Canceller, Cancel) {
+    let (sender, receiver) = watch::channel(Urgency::None);
+    (Canceller(sender), Cancel(receiver))
+}
+
+impl Canceller {
+    /// Asks for a stop; a second call makes it urgent.
+    pub fn cancel(&self) -> Urgency {
+        let next = if *self.0.borrow() == Urgency::None { Urgency::Gently } else { Urgency::Now };
+        self.0.send_replace(next);
+        next
+    }
+}
+
+impl Cancel {
+    /// Whether a stop was asked for.
+    pub fn is_cancelled(&self) -> bool {
+        *self.0.borrow() != Urgency::None
+    }
+
+    /// Waits until a stop of at least this urgency is asked for; for ever when nobody can ask any more.
+    pub async fn reached(&mut self, urgency: Urgency) {
+        if self.0.wait_for(|now| *now >= urgency).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

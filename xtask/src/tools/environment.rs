@@ -1,0 +1,144 @@
+//! Python environments: one folder for each use and interpreter, made by uv from a hash-pinned lock.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::machine::Machine;
+use super::proc::{Command, Runner, quoted};
+use super::python::Interpreter;
+use crate::config::{Config, Docs, Tests};
+use crate::context::Ctx;
+use crate::disk::write_atomically;
+use crate::verdict::{NotRun, Unproven};
+
+/// What an environment is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// The folder's name, such as `test-3.10`.
+    pub name: String,
+    /// `MAJOR.MINOR`
+    pub python: String,
+    /// The requirement file, relative to the repository.
+    pub lock: String,
+}
+
+/// An environment that is complete.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// What it was made with.
+    pub interpreter: Interpreter,
+}
+
+impl Spec {
+    /// The environment of the tools, shared by the gates that use them.
+    pub fn tools(config: &Config) -> Self {
+        let python = &config.python;
+        Self { name: "tools".into(), python: python.tools.clone(), lock: python.tools_lock.clone() }
+    }
+
+    /// The environment of one leg of the matrix.
+    pub fn tests(tests: &Tests, python: &str) -> Self {
+        Self { name: format!("test-{python}"), python: python.to_owned(), lock: tests.lock.clone() }
+    }
+
+    /// The environment of the documents.
+    pub fn docs(config: &Config, docs: &Docs) -> Self {
+        Self { name: "docs".into(), python: config.python.tools.clone(), lock: docs.lock.clone() }
+    }
+
+    /// Where it lies, made or not.
+    pub fn folder(&self, ctx: &Ctx) -> PathBuf {
+        ctx.store.join("env").join(&self.name)
+    }
+
+    /// Its interpreter, made or not.
+    pub fn python(&self, ctx: &Ctx) -> PathBuf {
+        self.folder(ctx).join("bin/python")
+    }
+
+    /// The two commands that make it.
+    pub fn commands(&self, ctx: &Ctx, uv: &Path, interpreter: &Path) -> [Command; 2] {
+        let uv = || {
+            let uv = Command::new(uv, &ctx.root).env("UV_PYTHON_DOWNLOADS", "never").env("UV_NO_PROGRESS", "1");
+            uv.timeout(Duration::from_secs(600))
+        };
+        [
+            uv().args(["venv", "--quiet", "--clear", "--no-project", "--python"])
+                .arg(interpreter)
+                .arg(self.folder(ctx)),
+            uv().args(["pip", "sync", "--require-hashes", "--python"])
+                .arg(self.python(ctx))
+                .arg(ctx.root.join(&self.lock)),
+        ]
+    }
+}
+
+impl Environment {
+    /// A program of this environment.
+    pub fn bin(&self, name: &str) -> PathBuf {
+        self.folder.join("bin").join(name)
+    }
+
+    /// Where its packages lie.
+    pub fn packages(&self) -> PathBuf {
+        let minor: Vec<&str> = self.interpreter.version.splitn(3, '.').take(2).collect();
+        self.folder.join(format!("lib/python{}/site-packages", minor.join(".")))
+    }
+}
+
+/// Makes the environment, unless it is there and made of the same interpreter and lock.
+///
+/// Safe against other gates of this run and against other runs on the same checkout.
+pub async fn ensure(machine: &Machine, runner: &Runner, spec: &Spec) -> Result<Environment, Unproven> {
+    let ctx = &machine.ctx;
+    let interpreter = machine.interpreter(&spec.python).await?;
+    let environment = Environment { folder: spec.folder(ctx), interpreter };
+    let wanted = stamp(ctx, spec, &environment.interpreter)?;
+    let guard = machine.environment_guard(&spec.name).await;
+    let _one_of_this_run = guard.lock().await;
+    let _one_of_all_runs = lock(&ctx.store.join("env").join(format!("{}.lock", spec.name))).await?;
+    let stamp_file = environment.folder.join(".forge-stamp");
+    if std::fs::read_to_string(&stamp_file).is_ok_and(|stamp| stamp == wanted) {
+        return Ok(environment);
+    }
+    let uv = machine.uv(runner).await?;
+    for command in spec.commands(ctx, &uv.program, &environment.interpreter.executable) {
+        let ended = runner.run(&command).await?;
+        if !ended.is_success() {
+            let reason = format!("the environment `{}` cannot be built: {}", spec.name, ended.failure());
+            return Err(NotRun::new(reason, fix(spec)).into());
+        }
+    }
+    write_atomically(&stamp_file, wanted.as_bytes())?;
+    Ok(environment)
+}
+
+fn fix(spec: &Spec) -> String {
+    format!("mend `{}` (its pins, its hashes, the way to the package index), then run again", quoted(&spec.lock))
+}
+
+/// What the environment depends on, as text.
+fn stamp(ctx: &Ctx, spec: &Spec, interpreter: &Interpreter) -> Result<String, NotRun> {
+    let lock = std::fs::read(ctx.root.join(&spec.lock))
+        .map_err(|e| NotRun::new(format!("the lock `{}` cannot be read: {e}", spec.lock), fix(spec)))?;
+    let lock = blake3::hash(&lock).to_hex();
+    Ok(format!("{}\n{}\n{lock}\n", interpreter.executable.display(), interpreter.build))
+}
+
+/// Waits for an advisory lock without blocking the other gates; it ends with the file, also after a crash.
+async fn lock(path: &Path) -> Result<std::fs::File> {
+    let cannot = || format!("cannot lock `{}`", path.display());
+    std::fs::create_dir_all(path.parent().unwrap_or(path)).with_context(cannot)?;
+    let file = std::fs::File::create(path).with_context(cannot)?;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(std::fs::TryLockError::Error(e)) => return Err(e).with_context(cannot),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Programs that are not ours: which, where from, how started. Knows nothing of gates.
+
+pub mod acquire;
+pub mod cancel;
+pub mod catalog;
+pub mod environment;
+pub mod git;
+pub mod git_index;
+pub mod machine;
+pub mod proc;
+pub mod python;
+pub mod redis;
+pub mod stat_cache;

@@ -1,0 +1,479 @@
+//! Starts processes; no other file does.
+//!
+//! A [`Command`] is data: it can be printed, compared and snapshotted. [`Runner::run`] starts it in a
+//! process group of its own, with an allow-listed environment, a timeout and cancellation, and keeps
+//! what it prints, cleaned and redacted, in a log. The whole group is stopped, whatever ends the run.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
+use tokio::process::Child;
+
+use super::cancel::{Cancel, Urgency};
+use crate::text::Redactor;
+
+/// Between SIGTERM and SIGKILL. Short enough that Ctrl-C is over within two seconds.
+const GRACE: Duration = Duration::from_millis(1200);
+
+/// How long output may still arrive after the program itself is gone.
+const DRAIN: Duration = Duration::from_millis(500);
+
+/// What is kept in memory of each stream; the log file gets all of it.
+const KEPT_BYTES: usize = 64 << 20;
+
+/// One command, before it is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// A path, or a name that is looked up on the child's PATH.
+    pub program: String,
+    /// Its arguments, none of them secret.
+    pub args: Vec<String>,
+    /// Variables beside the allow-listed ones. `PATH` here replaces the caller's.
+    pub env: BTreeMap<String, String>,
+    /// Where it runs.
+    pub cwd: PathBuf,
+    /// What it reads from standard input.
+    pub stdin: String,
+    /// When it is stopped.
+    pub timeout: Duration,
+}
+
+impl Command {
+    /// `program` in `cwd`, with ten minutes of time.
+    pub fn new(program: impl AsRef<Path>, cwd: &Path) -> Self {
+        Self {
+            program: program.as_ref().to_string_lossy().into_owned(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            cwd: cwd.to_owned(),
+            stdin: String::new(),
+            timeout: Duration::from_secs(600),
+        }
+    }
+
+    /// Adds one argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<Path>) -> Self {
+        self.args.push(arg.as_ref().to_string_lossy().into_owned());
+        self
+    }
+
+    /// Adds several arguments.
+    #[must_use]
+    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets one variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<Path>) -> Self {
+        self.env.insert(name.to_owned(), value.as_ref().to_string_lossy().into_owned());
+        self
+    }
+
+    /// Sets the time limit.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets what it reads.
+    #[must_use]
+    pub fn stdin(mut self, text: impl Into<String>) -> Self {
+        self.stdin = text.into();
+        self
+    }
+}
+
+/// As a person would type it, folder and variables left out.
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&quoted(&self.program))?;
+        self.args.iter().try_for_each(|arg| write!(f, " {}", quoted(arg)))
+    }
+}
+
+/// Quoted for a POSIX shell where it has to be.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself.
+    Code(i32),
+    /// By a signal that was not ours.
+    Signal(i32),
+    /// Stopped by us after its time was over.
+    TimedOut(Duration),
+    /// Stopped by us because the run was cancelled.
+    Cancelled,
+    /// The program could not be started: it is not there, or not executable.
+    NotStarted(String),
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(signal) => write!(f, "killed by signal {signal}"),
+            Self::TimedOut(limit) => write!(f, "timed out after {} s", limit.as_secs_f32()),
+            Self::Cancelled => f.write_str("interrupted"),
+            Self::NotStarted(why) => write!(f, "could not be started: {why}"),
+        }
+    }
+}
+
+/// A command that has ended, with what it printed.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// How.
+    pub exit: Exit,
+    /// Standard output, cleaned and redacted.
+    pub stdout: String,
+    /// Standard error, cleaned and redacted.
+    pub stderr: String,
+}
+
+impl Ended {
+    /// Whether it ended by itself with code 0. That alone never makes a pass.
+    pub fn is_success(&self) -> bool {
+        self.exit == Exit::Code(0)
+    }
+
+    /// How it ended, with its last words.
+    pub fn failure(&self) -> String {
+        let words = |text: &str| text.lines().rev().map(str::trim).find(|l| !l.is_empty()).map(str::to_owned);
+        match words(&self.stderr).or_else(|| words(&self.stdout)) {
+            Some(words) => format!("{}: {words}", self.exit),
+            None => self.exit.to_string(),
+        }
+    }
+}
+
+/// Called with each line that a command prints.
+pub type OnLine = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Runs commands for one gate.
+#[derive(Clone)]
+pub struct Runner {
+    /// The allow-listed environment.
+    pub env: BTreeMap<String, String>,
+    /// Knows what must not be shown.
+    pub redactor: Redactor,
+    /// The switch that stops everything.
+    pub cancel: Cancel,
+    /// Where everything printed is appended.
+    pub log: Option<PathBuf>,
+    /// Who is told of each line.
+    pub on_line: Option<OnLine>,
+}
+
+impl Runner {
+    /// Runs `command` to its end. `Err` only when the pipeline itself is broken (log not writable).
+    pub async fn run(&self, command: &Command) -> Result<Ended> {
+        if self.cancel.is_cancelled() {
+            return Ok(Ended { exit: Exit::Cancelled, stdout: String::new(), stderr: String::new() });
+        }
+        let log = self.open_log(command)?;
+        let (mut child, group) = match self.spawn(command) {
+            Ok(started) => started,
+            Err(why) => {
+                let exit = Exit::NotStarted(format!("`{}`: {why}", command.program));
+                return Ok(Ended { exit, stdout: String::new(), stderr: String::new() });
+            }
+        };
+        let stdout = self.collect(child.stdout.take(), &log);
+        let stderr = self.collect(child.stderr.take(), &log);
+        if let Some(mut stdin) = child.stdin.take() {
+            let text = command.stdin.clone();
+            // A program that does not read its input is no error of ours.
+            tokio::spawn(async move { stdin.write_all(text.as_bytes()).await });
+        }
+        let exit = self.wait(&mut child, &group, command.timeout).await?;
+        group.kill(Signal::KILL);
+        Ok(Ended { exit, stdout: stdout.finish().await, stderr: stderr.finish().await })
+    }
+
+    /// Runs `command` and gives its standard output as it is, for formats that are not text.
+    pub async fn read_bytes(&self, command: &Command) -> Result<Vec<u8>> {
+        let mut process = self.prepared(command);
+        process.stdin(Stdio::null()).kill_on_drop(true);
+        let output = process.output().await.with_context(|| format!("cannot start `{command}`"))?;
+        if !output.status.success() {
+            let words = self.redactor.clean(&String::from_utf8_lossy(&output.stderr));
+            anyhow::bail!("`{command}` failed: {}: {}", exit_of(output.status), words.trim());
+        }
+        Ok(output.stdout)
+    }
+
+    /// Starts a server; it is stopped, with all it started, when the value is dropped.
+    pub fn serve(&self, command: &Command) -> Result<Server> {
+        let log = self.open_log(command)?;
+        let (mut child, group) = self.spawn(command).with_context(|| format!("cannot start `{command}`"))?;
+        self.collect(child.stdout.take(), &log);
+        self.collect(child.stderr.take(), &log);
+        Ok(Server { child, _group: group })
+    }
+
+    /// Runs `command` on the terminal of the caller, for what a person watches and stops by hand.
+    pub async fn foreground(&self, command: &Command) -> Result<ExitStatus> {
+        let mut process = self.prepared(command);
+        process.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
+        process.status().await.with_context(|| format!("cannot start `{command}`"))
+    }
+
+    #[allow(
+        clippy::disallowed_types,
+        clippy::disallowed_methods,
+        reason = "the one door through which processes are started"
+    )]
+    fn prepared(&self, command: &Command) -> tokio::process::Command {
+        let mut process = tokio::process::Command::new(&command.program);
+        process.args(&command.args).env_clear().envs(&self.env).envs(&command.env).current_dir(&command.cwd);
+        process
+    }
+
+    fn spawn(&self, command: &Command) -> std::io::Result<(Child, Group)> {
+        let mut process = self.prepared(command);
+        let stdin = if command.stdin.is_empty() { Stdio::null() } else { Stdio::piped() };
+        process.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+        let child = process.spawn()?;
+        let group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+        Ok((child, group))
+    }
+
+    async fn wait(&self, child: &mut Child, group: &Group, limit: Duration) -> Result<Exit> {
+        let mut cancel = self.cancel.clone();
+        let stopped = tokio::select! {
+            status = child.wait() => return status.map(exit_of).context("cannot wait for a process"),
+            () = tokio::time::sleep(limit) => Exit::TimedOut(limit),
+            () = cancel.reached(Urgency::Gently) => Exit::Cancelled,
+        };
+        group.kill(Signal::TERM);
+        tokio::select! {
+            _ = child.wait() => {}
+            () = tokio::time::sleep(GRACE) => {}
+            () = cancel.reached(Urgency::Now) => {}
+        }
+        group.kill(Signal::KILL);
+        child.wait().await.context("cannot wait for a killed process")?;
+        Ok(stopped)
+    }
+
+    fn open_log(&self, command: &Command) -> Result<Log> {
+        let Some(path) = &self.log else { return Ok(Log::default()) };
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .with_context(|| format!("cannot write the log `{}`", path.display()))?;
+        let log = Log(Arc::new(Mutex::new(Some(file))));
+        log.write(&format!("$ {}", self.redactor.clean(&command.to_string())));
+        Ok(log)
+    }
+
+    fn collect<R: AsyncRead + Unpin + Send + 'static>(&self, stream: Option<R>, log: &Log) -> Collector {
+        let kept = Arc::new(Mutex::new(String::new()));
+        let (into, log, redactor, on_line) = (kept.clone(), log.clone(), self.redactor.clone(), self.on_line.clone());
+        let task = tokio::spawn(async move {
+            let Some(stream) = stream else { return };
+            let mut reader = BufReader::new(stream);
+            let mut raw = Vec::new();
+            while matches!(reader.read_until(b'\n', &mut raw).await, Ok(1..)) {
+                let line = redactor.clean(&String::from_utf8_lossy(&raw));
+                let line = line.trim_end_matches('\n');
+                log.write(line);
+                let mut kept = into.lock().unwrap_or_else(PoisonError::into_inner);
+                if kept.len() + line.len() < KEPT_BYTES {
+                    kept.push_str(line);
+                    kept.push('\n');
+                }
+                drop(kept);
+                if let Some(tell) = &on_line {
+                    tell(line);
+                }
+                raw.clear();
+            }
+        });
+        Collector { kept, task }
+    }
+}
+
+fn exit_of(status: ExitStatus) -> Exit {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, signal) => Exit::Signal(signal.unwrap_or_default()),
+    }
+}
+
+/// A server that runs beside a gate.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    _group: Group,
+}
+
+impl Server {
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<Exit> {
+        self.child.try_wait().ok().flatten().map(exit_of)
+    }
+}
+
+/// A process group; killed when dropped.
+#[derive(Debug)]
+struct Group(Option<Pid>);
+
+impl Group {
+    fn kill(&self, signal: Signal) {
+        if let Some(pid) = self.0 {
+            // No such group: all its members are gone, which is what is wanted.
+            let _gone = kill_process_group(pid, signal);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill(Signal::KILL);
+    }
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Option<std::fs::File>>>);
+
+impl Log {
+    fn write(&self, line: &str) {
+        use std::io::Write as _;
+        if let Some(file) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            // A full disk must not stop the gate; its report tells that the log is short.
+            let _lost = writeln!(file, "{line}");
+        }
+    }
+}
+
+struct Collector {
+    kept: Arc<Mutex<String>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Collector {
+    /// Everything up to the end of the stream, or to [`DRAIN`] after the program is gone.
+    async fn finish(mut self) -> String {
+        if tokio::time::timeout(DRAIN, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+        std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tools::cancel;
+
+    fn runner() -> (cancel::Canceller, Runner) {
+        let (canceller, cancel) = cancel::pair();
+        let env = BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]);
+        (canceller, Runner { env, redactor: Redactor::new(["hunter22"]), cancel, log: None, on_line: None })
+    }
+
+    fn sh(script: &str) -> Command {
+        Command::new("sh", Path::new("/")).args(["-c", script])
+    }
+
+    #[tokio::test]
+    async fn output_is_kept_cleaned_and_redacted() {
+        let (_canceller, runner) = runner();
+        let script = r#"printf '\033[31mred\033[0m hunter22\n'; echo oops >&2; cat; exit 3"#;
+        let ended = runner.run(&sh(script).stdin("from stdin\n")).await.unwrap();
+        assert_eq!((ended.exit.clone(), ended.stdout.as_str()), (Exit::Code(3), "red ***\nfrom stdin\n"));
+        assert_eq!(ended.failure(), "exit code 3: oops");
+    }
+
+    #[tokio::test]
+    async fn the_environment_is_only_what_is_allowed() {
+        let (_canceller, runner) = runner();
+        let ended = runner.run(&sh("env").env("MORE", "1")).await.unwrap();
+        let names: Vec<&str> = ended.stdout.lines().filter_map(|l| l.split('=').next()).collect();
+        assert!(names.iter().all(|n| ["PATH", "MORE", "PWD", "SHLVL", "_", "OLDPWD"].contains(n)), "{names:?}");
+    }
+
+    #[tokio::test]
+    async fn a_missing_program_is_told_apart() {
+        let (_canceller, runner) = runner();
+        let ended = runner.run(&Command::new("no-such-program", Path::new("/"))).await.unwrap();
+        assert!(matches!(ended.exit, Exit::NotStarted(ref why) if why.contains("no-such-program")), "{:?}", ended.exit);
+    }
+
+    #[tokio::test]
+    async fn a_timeout_stops_the_whole_group() {
+        let (_canceller, runner) = runner();
+        // The grandchild ignores SIGTERM and holds the pipe open.
+        let script = "sh -c 'trap \"\" TERM; echo $$; sleep 1000 & wait; sleep 1000' & wait";
+        let ended = runner.run(&sh(script).timeout(Duration::from_millis(300))).await.unwrap();
+        assert_eq!(ended.exit, Exit::TimedOut(Duration::from_millis(300)));
+        let grandchild = Pid::from_raw(ended.stdout.trim().parse().unwrap()).unwrap();
+        assert!(gone(grandchild).await, "the grandchild is still there");
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_run_starts_nothing_more() {
+        let (canceller, runner) = runner();
+        canceller.cancel();
+        let ended = runner.run(&sh("echo started")).await.unwrap();
+        assert_eq!((ended.exit, ended.stdout.as_str()), (Exit::Cancelled, ""));
+    }
+
+    #[tokio::test]
+    async fn a_server_ends_with_its_value() {
+        let (_canceller, runner) = runner();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let script = format!("sleep 1000 & echo $! > {}; wait", file.path().display());
+        let server = runner.serve(&sh(&script)).unwrap();
+        let pid = loop {
+            if let Ok(pid) = std::fs::read_to_string(file.path()).unwrap().trim().parse() {
+                break Pid::from_raw(pid).unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        drop(server);
+        assert!(gone(pid).await, "the server's child is still there");
+    }
+
+    /// A killed process may stay a zombie until somebody reaps it; then it is gone for our purpose.
+    async fn gone(pid: Pid) -> bool {
+        for _ in 0..400 {
+            let zombie = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()))
+                .is_ok_and(|stat| stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'));
+            if zombie || rustix::process::test_kill_process(pid).is_err() {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        false
+    }
+
+    #[test]
+    fn commands_print_as_a_person_would_type_them() {
+        let command = Command::new("echo", Path::new("/")).args(["plain", "two words", "", "it's"]);
+        assert_eq!(command.to_string(), r"echo plain 'two words' '' 'it'\''s'");
+    }
+}
