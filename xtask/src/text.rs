@@ -14,13 +14,15 @@ const SHORTEST_SECRET: usize = 6;
 ///
 /// Line feeds and tabs stay; a carriage return starts the line anew, as on a terminal.
 pub fn clean(text: &str) -> String {
-    // The library takes a tab for a control character too.
     let unix = text.replace("\r\n", "\n");
-    let bare = unix.split('\t').map(strip_ansi_escapes::strip_str).collect::<Vec<_>>().join("\t");
-    let mut out = String::with_capacity(bare.len());
-    for line in bare.split_inclusive('\n') {
+    let mut out = String::with_capacity(unix.len());
+    for line in unix.split_inclusive('\n') {
+        let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
         let shown = line.trim_end_matches('\r').rsplit('\r').next().unwrap_or(line);
-        out.extend(shown.chars().filter(|&c| c == '\n' || c == '\t' || !is_hidden(c)));
+        // The library takes a tab for a control character, and text for people keeps it.
+        let pieces: Vec<String> = shown.split('\t').map(strip_ansi_escapes::strip_str).collect();
+        out.extend(pieces.join("\t").chars().filter(|&c| c == '\t' || !is_hidden(c)));
+        out.push_str(end);
     }
     out
 }
@@ -48,8 +50,10 @@ pub fn markdown(text: &str) -> String {
 }
 
 /// Escapes the message of a workflow command (`::error::MESSAGE`), after GitHub's toolkit.
+///
+/// The older syntax is looked for anywhere in a line, so it is broken up as well.
 pub fn workflow_message(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+    text.replace("##[", "#\u{200b}#[").replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
 /// Escapes a property of a workflow command (`::error file=PROPERTY::`), after GitHub's toolkit.
@@ -69,7 +73,7 @@ pub struct Redactor {
 }
 
 impl Redactor {
-    /// Learns `secrets`, plain and encoded (base64 four ways, percent, JSON string).
+    /// Learns `secrets`, plain and encoded (base64 four ways, percent, JSON string, XML).
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
         let mut needles = Vec::new();
         for secret in secrets.into_iter().filter(|s| s.len() >= SHORTEST_SECRET) {
@@ -79,6 +83,7 @@ impl Redactor {
             }
             needles.push(percent_encoded(secret));
             needles.push(serde_json::Value::from(secret).to_string().trim_matches('"').to_owned());
+            needles.push(xml_escaped(secret));
         }
         // Longest first: the padded form has to go before the one that is its prefix.
         needles.sort_by_key(|n| std::cmp::Reverse(n.len()));
@@ -88,7 +93,12 @@ impl Redactor {
 
     /// [`clean`], with every known secret value replaced.
     pub fn clean(&self, text: &str) -> String {
-        let mut text = clean(text);
+        self.redact(&clean(text))
+    }
+
+    /// Every known secret value replaced, and nothing else changed.
+    pub fn redact(&self, text: &str) -> String {
+        let mut text = text.to_owned();
         for needle in &self.needles {
             if text.contains(needle.as_str()) {
                 text = text.replace(needle.as_str(), "***");
@@ -102,6 +112,11 @@ impl std::fmt::Debug for Redactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Redactor({} needles)", self.needles.len())
     }
+}
+
+/// As it stands in an attribute of a JUnit file.
+fn xml_escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// RFC 3986: everything but the unreserved characters.

@@ -10,7 +10,8 @@ use std::time::SystemTime;
 use crate::Places;
 
 /// Variables whose names begin so can change what a build makes.
-const STEERING: &[&str] = &["RUSTFLAGS", "RUSTC", "RUSTUP_TOOLCHAIN", "CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_TARGET_", "CARGO_ENCODED"];
+const STEERING: &[&str] =
+    &["RUSTFLAGS", "RUSTC", "RUSTUP_TOOLCHAIN", "CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_TARGET_", "CARGO_ENCODED"];
 
 /// Names with sizes and times, or with values.
 #[derive(PartialEq, Eq)]

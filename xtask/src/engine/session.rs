@@ -1,11 +1,12 @@
 //! What a running gate may use: the machine, its own log, and a way to tell what it does.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
 use crate::context::Ctx;
+use crate::disk::read_report;
 use crate::event::{Event, Events};
 use crate::model::log_artifact;
 use crate::tools::environment::{self, Environment, Spec};
@@ -75,6 +76,17 @@ impl Session {
             }
             _ => Ok(path),
         }
+    }
+
+    /// The report that a tool wrote, without the secrets that it may have quoted; they leave the file too.
+    pub fn report(&self, path: &Path) -> Result<String, String> {
+        let text = read_report(path)?;
+        let safe = self.ctx().redactor.redact(&text);
+        if safe != text {
+            std::fs::write(path, &safe)
+                .map_err(|e| format!("the report `{}` cannot be redacted: {e}", path.display()))?;
+        }
+        Ok(safe)
     }
 
     /// A gate that did not run, with the log as the next place to look.

@@ -13,13 +13,13 @@ use super::machine::Machine;
 use super::proc::Command;
 use crate::verdict::{NotRun, Unproven};
 
-const PROBE: &str = "import json,sys;print(json.dumps({'executable':sys.executable,'version':'%d.%d.%d'%sys.version_info[:3],\
+const PROBE: &str = "import json,os,sys;print(json.dumps({'executable':os.path.realpath(sys.executable),'version':'%d.%d.%d'%sys.version_info[:3],\
                      'build':sys.implementation.name+' '+sys.version.replace(chr(10),' ')}))";
 
 /// One interpreter of this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interpreter {
-    /// Absolute path.
+    /// Absolute path, with links followed: the same interpreter under two names is one.
     pub executable: PathBuf,
     /// `3.12.1`
     pub version: String,

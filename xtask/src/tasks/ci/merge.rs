@@ -21,7 +21,7 @@ use crate::model::{GateReport, Report, SCHEMA};
 use crate::tools::cancel::Cancel;
 use crate::tools::git::Snapshot;
 use crate::tools::machine::Machine;
-use crate::verdict::{Evidence, NotRun, Outcome, Unproven, Verdict};
+use crate::verdict::{Evidence, NotRun, Outcome, Severity, Unproven, Verdict, assess};
 
 /// A report that arrived, and the folder that its artifacts are relative to.
 struct Arrived {
@@ -94,9 +94,9 @@ fn joined(gate: Gate, arrived: &[Arrived]) -> Gate {
         let of_this_gate = leg.report.gates.iter().filter(|report| report.id == gate.id);
         reported.extend(of_this_gate.map(|report| (leg.folder.clone(), report.clone())));
     }
-    let again = gate.again.clone();
+    let (again, breaks_at) = (gate.again.clone(), gate.breaks_at);
     let action: Action = match <[_; 1]>::try_from(reported) {
-        Ok([(folder, report)]) => action(move |session| take(session, folder.clone(), report.clone())),
+        Ok([(folder, report)]) => action(move |session| take(session, folder.clone(), report.clone(), breaks_at)),
         Err(several) => {
             let reason = match several.len() {
                 0 => "no leg reported this gate".to_owned(),
@@ -112,7 +112,7 @@ fn joined(gate: Gate, arrived: &[Arrived]) -> Gate {
 }
 
 /// A leg's report as an outcome of this run. Its evidence is judged here again; its word is not taken for a pass.
-async fn take(session: Session, folder: PathBuf, report: GateReport) -> Result<Outcome, Unproven> {
+async fn take(session: Session, folder: PathBuf, report: GateReport, breaks_at: Severity) -> Result<Outcome, Unproven> {
     let mut artifacts = Vec::new();
     for artifact in &report.artifacts {
         if !is_inside(artifact) {
@@ -136,9 +136,9 @@ async fn take(session: Session, folder: PathBuf, report: GateReport) -> Result<O
     }
     let evidence =
         Evidence { work: report.work, declared: None, findings: report.findings, artifacts, fix: report.fix };
-    let judged = crate::verdict::assess(&evidence, crate::verdict::Severity::Low).verdict;
-    if judged != report.verdict {
-        let reason = format!("the leg says {:?}, but its evidence says {judged:?}", report.verdict);
+    let judged = assess(&evidence, breaks_at);
+    if judged.verdict != report.verdict {
+        let reason = format!("the leg's verdict does not follow from its evidence: {}", judged.reason);
         return Ok(Outcome::DidNotRun(NotRun { reason, ..not_run }));
     }
     Ok(Outcome::Ran(evidence))

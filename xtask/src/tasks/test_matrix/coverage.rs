@@ -2,12 +2,12 @@
 //!
 //! One data file a leg, no more and no less; otherwise the figure would be of something else.
 
+use regex_lite::Regex;
 use serde::Deserialize;
 
 use super::toml_text;
 use crate::config::{Coverage, Tests};
 use crate::context::Ctx;
-use crate::disk::read_report;
 use crate::engine::gate::{Gate, Inputs, action};
 use crate::engine::session::Session;
 use crate::tools::environment::Spec;
@@ -24,7 +24,7 @@ pub fn data_file(python: &str) -> String {
 }
 
 pub fn gate(ctx: &Ctx, tests: &Tests, floor: &Coverage) -> Gate {
-    let spec = Spec::tools(&ctx.config);
+    let spec = environment(ctx, tests);
     let [combine, xml, json] = commands(ctx, tests, &spec);
     let (floor, directory, python) = (floor.floor, tests.directory.clone(), spec.clone());
     let legs = ctx.config.python.versions.clone();
@@ -44,6 +44,13 @@ pub fn gate(ctx: &Ctx, tests: &Tests, floor: &Coverage) -> Gate {
             run(session, python.clone(), steps, legs.clone(), floor, directory.clone())
         }),
     }
+}
+
+/// A leg's own environment has the coverage that measured; so this gate depends on no other tool.
+fn environment(ctx: &Ctx, tests: &Tests) -> Spec {
+    let python = &ctx.config.python;
+    let preferred = python.versions.iter().find(|version| **version == python.tools);
+    Spec::tests(tests, preferred.or(python.versions.last()).unwrap_or(&python.tools))
 }
 
 fn commands(ctx: &Ctx, tests: &Tests, spec: &Spec) -> [Command; 3] {
@@ -74,12 +81,7 @@ async fn run(
     }
     session.artifact(COMBINED)?;
     let combined = session.step(&combine).await?;
-    // A leg whose data equals another's is skipped as a duplicate; it counts as read.
-    let words = format!("{}{}", combined.stdout, combined.stderr);
-    let read = words
-        .lines()
-        .filter(|l| l.starts_with("Combined data file") || l.starts_with("Skipping duplicate data"))
-        .count();
+    let read = files_read(&format!("{}{}", combined.stdout, combined.stderr));
     if !combined.is_success() || read != legs.len() {
         let reason = format!("{read} of {} legs were combined: {}", legs.len(), combined.failure());
         return Err(session.not_run(reason).into());
@@ -92,7 +94,7 @@ async fn run(
             return Err(session.not_run(format!("`coverage {}` {}", step.args[2], ended.failure())).into());
         }
     }
-    let report = read_report(&totals).and_then(|text| parse(&text)).map_err(|why| session.not_run(why))?;
+    let report = session.report(&totals).and_then(|text| parse(&text)).map_err(|why| session.not_run(why))?;
     let findings = below_floor(&report, floor, &directory);
     Ok(Outcome::Ran(Evidence {
         work: Work::new(report.totals.num_statements, "statements"),
@@ -101,6 +103,14 @@ async fn run(
         artifacts: vec![XML.into(), TOTALS.into(), COMBINED.into()],
         fix: "add tests for the lines that are not covered (all of them: coverage.xml)".to_owned(),
     }))
+}
+
+/// `Combined 2 files, skipped 1`: a leg whose data equals another's is skipped as a duplicate, and was read all the same.
+fn files_read(output: &str) -> usize {
+    let Ok(pattern) = Regex::new(r"Combined (\d+) files?(?:, skipped (\d+))?") else { return 0 };
+    let Some(found) = pattern.captures(output) else { return 0 };
+    let number = |group| found.get(group).and_then(|digits| digits.as_str().parse::<usize>().ok());
+    number(1).unwrap_or_default() + number(2).unwrap_or_default()
 }
 
 /// What is read of `coverage json`.
@@ -160,6 +170,19 @@ fn below_floor(report: &CoverageReport, floor: f64, directory: &str) -> Vec<Find
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_file_that_was_read_counts_duplicates_too() {
+        // Recorded from coverage 7.17.
+        for (output, files) in [
+            ("Combined data file x/3.12.coverage\nCombined 1 file\n", 1),
+            ("Combined 1 file, skipped 2\n", 3),
+            ("Combined 3 files\n", 3),
+            ("No data to combine\n", 0),
+        ] {
+            assert_eq!(files_read(output), files, "{output}");
+        }
+    }
 
     #[test]
     fn the_floor_is_held_to_the_letter_and_leads_to_a_line() {

@@ -33,7 +33,7 @@ pub async fn try_again(
         more.extend(failing.iter().cloned());
         let ended = session.step(&with_redis(leg.pytest(session.ctx(), &leg.junit(attempt), &more))).await?;
         // An attempt that proves nothing changes nothing: the first failure stands.
-        let Ok(cases) = judge::attempt(&ended, read_cases(&junit)) else { break };
+        let Ok(cases) = judge::attempt(&ended, read_cases(session, &junit)) else { break };
         failing.retain(|id| !cases.iter().any(|case| &case.id() == id && case.status == Status::Passed));
         attempts.push(cases);
     }

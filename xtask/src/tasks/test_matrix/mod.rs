@@ -13,7 +13,6 @@ use std::path::Path;
 use super::{Subject, Task};
 use crate::config::Tests;
 use crate::context::Ctx;
-use crate::disk::read_report;
 use crate::engine::gate::{Gate, Inputs, action};
 use crate::engine::session::Session;
 use crate::report::junit_cases;
@@ -151,7 +150,7 @@ async fn run(session: Session, leg: Leg) -> Result<Outcome, Unproven> {
     let command = with_redis(leg.pytest(session.ctx(), &leg.junit(1), &leg.more));
     let ended = session.step(&command).await?;
     let place = Place { ctx: session.ctx(), directory: &leg.tests.directory };
-    let first = match judge::attempt(&ended, read_cases(&junit)) {
+    let first = match judge::attempt(&ended, read_cases(&session, &junit)) {
         Ok(cases) => cases,
         Err(why) => {
             let fix = leg.again(None);
@@ -182,8 +181,9 @@ struct Place<'a> {
     directory: &'a str,
 }
 
-fn read_cases(junit: &Path) -> Result<Vec<junit_cases::Case>, String> {
-    junit_cases::read(&read_report(junit)?).map_err(|why| format!("the report `{}` cannot be used: {why}", name(junit)))
+fn read_cases(session: &Session, junit: &Path) -> Result<Vec<junit_cases::Case>, String> {
+    junit_cases::read(&session.report(junit)?)
+        .map_err(|why| format!("the report `{}` cannot be used: {why}", name(junit)))
 }
 
 fn name(path: &Path) -> String {

@@ -1,0 +1,214 @@
+//! The house rules, held by a machine: layers, doors to the world, workflows, documents.
+
+use std::path::{Path, PathBuf};
+
+use super::support::repository;
+
+/// Every file that git tracks or would track.
+fn files() -> Vec<String> {
+    let list = std::process::Command::new("git")
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+        .current_dir(repository())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(list.stdout).unwrap();
+    let files = text.split('\0').filter(|path| !path.is_empty() && repository().join(path).is_file());
+    files.map(str::to_owned).collect()
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(repository().join(path)).unwrap_or_default()
+}
+
+/// Our source files, with paths relative to `xtask/src`.
+fn sources() -> Vec<(String, String)> {
+    let ours = files().into_iter().filter(|path| path.starts_with("xtask/src/") && path.ends_with(".rs"));
+    ours.map(|path| (path["xtask/src/".len()..].to_owned(), read(&path))).collect()
+}
+
+#[track_caller]
+fn assert_none(what: &str, found: Vec<String>) {
+    assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
+}
+
+#[test]
+fn a_layer_uses_only_those_below_it() {
+    let words = ["verdict", "exit", "text", "disk", "config", "event", "model", "context"];
+    let layers: [(&str, &[&str]); 6] = [
+        ("tools", &["tools"]),
+        ("report", &["report"]),
+        ("engine", &["engine", "tools"]),
+        ("tasks", &["tasks", "engine", "report", "tools"]),
+        ("cli", &["tasks", "engine", "report", "tools", "cli"]),
+        ("", &[]),
+    ];
+    let mut broken = Vec::new();
+    for (path, text) in sources() {
+        let top = path.split(['/', '.']).next().unwrap();
+        if ["lib", "main"].contains(&top) {
+            continue;
+        }
+        let (_, allowed) = layers.iter().find(|(name, _)| *name == top).unwrap_or(&layers[5]);
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for used in code.split("crate::").skip(1) {
+            let used = used.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+            if !words.contains(&used) && !allowed.contains(&used) && !used.is_empty() {
+                broken.push(format!("{path} uses crate::{used}"));
+            }
+        }
+    }
+    assert_none("layers that are used from below", broken);
+}
+
+#[test]
+fn one_file_starts_processes_one_reads_the_environment_one_folder_prints() {
+    let mut broken = Vec::new();
+    for (path, text) in sources() {
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let allows = code.contains("allow(clippy::disallowed_");
+        if allows && !["tools/proc.rs", "context.rs"].contains(&path.as_str()) {
+            broken.push(format!("{path} opens a door of its own"));
+        }
+        for word in ["println!", "eprintln!", "print!(", "io::stdout()", "io::stderr()"] {
+            if code.contains(word) && !path.starts_with("report/") {
+                broken.push(format!("{path} prints by {word}"));
+            }
+        }
+    }
+    assert_none("doors", broken);
+}
+
+#[test]
+fn every_source_file_says_what_it_owns() {
+    let silent = files().into_iter().filter(|path| path.ends_with(".rs") && path.starts_with("xtask/"));
+    assert_none("files without `//!`", silent.filter(|path| !read(path).starts_with("//!")).collect());
+}
+
+#[test]
+fn locks_hold_hashes_and_no_host() {
+    let locks: Vec<String> =
+        files().into_iter().filter(|path| path.contains("requirements/") && path.ends_with(".txt")).collect();
+    assert!(locks.len() >= 4, "{locks:?}");
+    for path in locks {
+        let text = read(&path);
+        for line in text.lines() {
+            assert!(!line.contains("://") && !line.contains("index-url"), "{path}: {line}");
+        }
+        let pins = text.lines().filter(|line| line.contains("==")).count();
+        let with_hash = text.lines().filter(|line| line.contains("==") && line.ends_with('\\')).count();
+        assert!(pins > 0 && pins == with_hash, "{path}: {with_hash} of {pins} pins have hashes");
+    }
+}
+
+#[test]
+fn nothing_names_a_place_of_one_machine() {
+    let mut found = Vec::new();
+    for path in files().into_iter().filter(|path| !path.ends_with(".lock")) {
+        for (index, line) in read(&path).lines().enumerate() {
+            let named = ["/root/", "/work/", "/farm/", "/home/"].iter().any(|place| {
+                line.match_indices(place).any(|(at, _)| {
+                    at == 0 || !line.as_bytes()[at - 1].is_ascii_alphanumeric() && line.as_bytes()[at - 1] != b'}'
+                })
+            });
+            if named && path != "xtask/tests/it/tidy.rs" {
+                found.push(format!("{path}:{}: {line}", index + 1));
+            }
+        }
+    }
+    assert_none("places of one machine", found);
+}
+
+#[test]
+fn every_path_that_a_document_names_exists() {
+    let mut absent = Vec::new();
+    for document in files().into_iter().filter(|path| path.ends_with(".md") && !path.starts_with("backend/docs/")) {
+        let text = read(&document);
+        // Code blocks are examples.
+        let prose = text.split("```").step_by(2).collect::<String>();
+        for quoted in prose.split('`').skip(1).step_by(2) {
+            let path = quoted.trim_end_matches('/').trim_start_matches("./");
+            let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
+            let starts = ["xtask/", "backend/", "docs/", "scripts/", ".github/", ".ci/", "k8s/", ".cargo/"];
+            if plain && starts.iter().any(|start| path.starts_with(start)) && !repository().join(path).exists() {
+                absent.push(format!("{document} names `{path}`"));
+            }
+        }
+        for target in prose.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap_or_default()) {
+            let folder = Path::new(&document).parent().map(PathBuf::from).unwrap_or_default();
+            if !target.is_empty() && !target.contains("://") && !repository().join(folder).join(target).exists() {
+                absent.push(format!("{document} links to {target}"));
+            }
+        }
+    }
+    assert_none("paths that are not there", absent);
+}
+
+#[test]
+fn every_task_is_documented() {
+    let help = std::process::Command::new(env!("CARGO_BIN_EXE_xtask")).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let commands = help.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
+    let names: Vec<&str> =
+        commands.lines().filter_map(|line| line.split_whitespace().next()).filter(|n| *n != "help").collect();
+    assert!(names.len() >= 7, "{names:?}");
+    let readme = read("README.md");
+    assert_none(
+        "tasks that README.md does not name",
+        names.into_iter().filter(|n| !readme.contains(&format!("cargo xtask {n}"))).map(str::to_owned).collect(),
+    );
+}
+
+fn workflows() -> Vec<(String, String)> {
+    let found: Vec<String> = files().into_iter().filter(|path| path.starts_with(".github/workflows/")).collect();
+    assert!(!found.is_empty());
+    found.into_iter().map(|path| (path.clone(), read(&path))).collect()
+}
+
+#[test]
+fn workflows_only_call_the_pipeline() {
+    for (path, text) in workflows() {
+        for line in text.lines().map(str::trim) {
+            if let Some(run) = line.strip_prefix("run:").or(line.strip_prefix("- run:")) {
+                let run = run.trim();
+                assert!(run.starts_with("cargo xtask "), "{path}: `{run}` is no call of the pipeline");
+                assert!(!run.contains("${{"), "{path}: a template expression inside `{run}`");
+                assert!(
+                    !run.contains(['|', ';', '&', '>', '$', '`']) || run.contains("\"$"),
+                    "{path}: shell in `{run}`"
+                );
+            }
+            assert!(!line.starts_with("continue-on-error"), "{path}: {line}");
+        }
+    }
+}
+
+#[test]
+fn actions_are_pinned_by_commit_and_keep_no_credentials() {
+    for (path, text) in workflows() {
+        for line in text.lines().filter(|line| line.contains("uses:")) {
+            let (pin, version) =
+                line.split_once('@').unwrap().1.split_once(" # ").unwrap_or_else(|| panic!("{path}: {line}"));
+            assert!(pin.len() == 40 && pin.bytes().all(|b| b.is_ascii_hexdigit()), "{path}: {line}");
+            assert!(version.starts_with('v'), "{path}: {line}");
+        }
+        let checkouts = text.matches("actions/checkout@").count();
+        assert_eq!(checkouts, text.matches("persist-credentials: false").count(), "{path}");
+    }
+}
+
+#[test]
+fn the_main_workflow_has_one_required_check_and_least_permissions() {
+    let text = read(".github/workflows/forgetm-ci.yml");
+    assert!(text.contains("\npermissions: {}\n"));
+    assert_eq!(text.matches("pages: write").count(), 1);
+    let required = text.split("\n  required:").nth(1).unwrap().split("\n  pages:").next().unwrap();
+    assert!(required.contains("if: ${{ always() }}"), "the required check has to run whatever happened before");
+    assert!(required.contains("cargo xtask ci --merge "));
+    // Only trusted runs write the shared cache (R36): every save has its own condition.
+    let saves: Vec<&str> = text.split("- name:").filter(|step| step.contains("actions/cache/save@")).collect();
+    assert!(!saves.is_empty());
+    for step in saves {
+        assert!(step.contains("github.event_name == 'push'"), "{step}");
+    }
+    assert_eq!(text.matches("actions/cache@").count(), 0, "it saves on pull requests too");
+}
