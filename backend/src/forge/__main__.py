@@ -1,0 +1,7 @@
+"""`python -m forge`. Leaves everything to `forge.server`."""
+
+import sys
+
+from forge.server import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""The HTTP routes. They translate between HTTP and the rest, and decide nothing themselves."""

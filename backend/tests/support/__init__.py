@@ -1,0 +1,1 @@
+"""What the tests share: local HTTP servers, the service in this process, and waiting with a deadline."""
