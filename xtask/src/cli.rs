@@ -13,7 +13,7 @@ use crate::event::Events;
 use crate::exit::{Code, UsageError};
 use crate::report::{self, Display};
 use crate::tasks::checks::{self, Checks, Done};
-use crate::tasks::{cache, ci, docs, doctor, pre_commit, test_matrix};
+use crate::tasks::{bench, cache, ci, docs, doctor, pre_commit, self_test, test_matrix};
 use crate::tools::cancel::Cancel;
 use crate::tools::environment;
 use crate::tools::machine::Machine;
@@ -87,9 +87,13 @@ enum Task {
     },
     /// Say what this machine has, what is missing, and the command that gets it
     Doctor,
+    /// Check the pipeline's own code: format, lints, tests
+    SelfTest,
     /// Look after the stored results
     #[command(subcommand)]
     Cache(cache::Args),
+    /// Measure the pipeline beside its peers and its lower bounds, and print the table
+    Bench(bench::Args),
     /// Print the completions of a shell
     Completions {
         /// Which shell
@@ -165,6 +169,7 @@ impl Run {
                 Ok(Some(format!("{entries} stored results forgotten\n")))
             }
             Task::Cache(cache::Args::Clear) => Ok(Some(format!("$ rm -r {}/cache/gates\n", ctx.store.display()))),
+            Task::Bench(args) if self.dry_run || args.list => bench::list(ctx, args).map(Some),
             _ if self.dry_run => ci::render(ctx, &self.gates(), ci::Format::Text).map(Some),
             _ => Ok(None),
         }
@@ -178,8 +183,9 @@ impl Run {
             Task::TestMatrix(args) => test_matrix::plan(ctx, args),
             Task::Docs { .. } => (docs::TASK.plan)(ctx),
             Task::Doctor => doctor::plan(ctx),
+            Task::SelfTest => self_test::plan(ctx),
             Task::Ci(_) | Task::Cache(_) => ci::all_gates(ctx),
-            Task::Completions { .. } => vec![],
+            Task::Bench(_) | Task::Completions { .. } => vec![],
         }
     }
 
@@ -199,6 +205,8 @@ impl Run {
             Task::PreCommit { .. } => self.check("pre-commit", true, cancel, events).await?,
             Task::Docs { .. } => self.check("docs", true, cancel, events).await?,
             Task::Doctor => self.check("doctor", false, cancel, events).await?,
+            Task::SelfTest => self.check("self-test", false, cancel, events).await?,
+            Task::Bench(args) => return bench::run(ctx, cancel, args, self.display.json).await,
             Task::Cache(cache::Args::Clear) | Task::Completions { .. } => return Ok(Code::Passed),
         };
         Ok(done.code)

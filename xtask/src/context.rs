@@ -94,6 +94,8 @@ pub struct Ctx {
     pub out: PathBuf,
     /// Tools, environments and cache of this checkout: `target/xtask`.
     pub store: PathBuf,
+    /// Where Python environments lie, with links followed: their scripts name the place for good.
+    pub environments: PathBuf,
     /// The configuration.
     pub config: Config,
     /// The folder that the configuration came from, as given.
@@ -135,6 +137,7 @@ impl Ctx {
         Ok(Self {
             root: root.to_owned(),
             out,
+            environments: store.join("env").canonicalize().unwrap_or_else(|_| store.join("env")),
             store,
             config,
             config_dir,
@@ -208,6 +211,7 @@ pub mod testing {
             root: root.to_owned(),
             out: root.join("out"),
             store: root.join("target/xtask"),
+            environments: root.join("target/xtask/env"),
             config: Config::parse(text).unwrap(),
             config_dir: root.join("xtask/config"),
             profile: Profile::Local,

@@ -38,3 +38,30 @@ pub fn read_report(path: &Path) -> Result<String, String> {
 pub fn is_inside(path: &str) -> bool {
     Path::new(path).components().all(|part| matches!(part, std::path::Component::Normal(_)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_that_is_missing_empty_or_too_large_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report.json");
+        assert_eq!(read_report(&path).unwrap_err(), "the tool wrote no report `report.json`");
+        let file = std::fs::File::create(&path).unwrap();
+        assert_eq!(read_report(&path).unwrap_err(), "the report `report.json` is empty");
+        file.set_len(LARGEST_REPORT + 1).unwrap();
+        assert!(read_report(&path).unwrap_err().contains("more than 67108864"));
+        std::fs::write(&path, "{}").unwrap();
+        assert_eq!(read_report(&path).unwrap(), "{}");
+    }
+
+    #[test]
+    fn a_path_stays_inside_or_is_refused() {
+        for (path, inside) in
+            [("site/", true), ("junit/3.10.xml", true), ("../x", false), ("/x", false), ("a/../../x", false)]
+        {
+            assert_eq!(is_inside(path), inside, "{path}");
+        }
+    }
+}

@@ -83,6 +83,14 @@ impl Work {
     }
 }
 
+/// `1 test`, `214 tests`.
+impl std::fmt::Display for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let unit = if self.count == 1 { self.unit.strip_suffix('s').unwrap_or(&self.unit) } else { &self.unit };
+        write!(f, "{} {unit}", self.count)
+    }
+}
+
 /// The tool behind a gate.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::session::Session;
+use crate::model::GateReport;
 use crate::tools::environment::Spec;
 use crate::tools::proc::Command;
 use crate::verdict::{Outcome, Severity, Unproven};
@@ -39,6 +40,8 @@ pub struct Gate {
     pub breaks_at: Severity,
     /// The command that repeats it alone.
     pub again: String,
+    /// What another machine reported, where this gate only repeats it (`ci --merge`).
+    pub elsewhere: Option<GateReport>,
     /// Does it.
     pub action: Action,
 }

@@ -99,7 +99,7 @@ impl Key {
 /// Where the checkout and the output folder lie is no part of what a gate is.
 fn definition(gate: &Gate, machine: &Machine) -> Facts {
     let ctx = &machine.ctx;
-    let places = [(&ctx.out, "OUT"), (&ctx.store, "STORE"), (&ctx.root, "ROOT")];
+    let places = [(&ctx.out, "OUT"), (&ctx.environments, "ENVIRONMENTS"), (&ctx.store, "STORE"), (&ctx.root, "ROOT")];
     let placeless =
         |text: String| places.iter().fold(text, |text, (path, name)| text.replace(&*path.to_string_lossy(), name));
     let fact = |name: &str, value: String| (name.to_owned(), placeless(value));
@@ -156,6 +156,149 @@ mod tests {
     fn key(components: &[(&str, &[(&str, &str)])]) -> Key {
         let facts = |list: &[(&str, &str)]| list.iter().map(|&(n, v)| (n.to_owned(), v.to_owned())).collect();
         Key(components.iter().map(|&(name, list)| (name.to_owned(), facts(list))).collect())
+    }
+
+    /// A small repository with a fake interpreter, of which everything that a key covers can be changed.
+    struct World {
+        folder: tempfile::TempDir,
+        ctx: crate::context::Ctx,
+        gate: Gate,
+        build: &'static str,
+        before: Vec<GateReport>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let mut ctx = crate::context::testing::ctx(folder.path());
+            let path = crate::context::surroundings().unwrap().0.remove("PATH").unwrap();
+            ctx.env.insert("PATH".into(), format!("{}:{path}", folder.path().join("bin").display()));
+            ctx.config.cache.environment = vec!["TZ".into()];
+            let gate = Gate {
+                id: "g".into(),
+                after: vec!["earlier".into()],
+                quiet: false,
+                unit: "tests",
+                tool: ("t", String::new()),
+                inputs: super::super::gate::Inputs {
+                    files: vec!["src".into()],
+                    ignored: true,
+                    settings: "floor 90".into(),
+                    path_tools: vec!["fake-redis"],
+                    dated: true,
+                },
+                environments: vec![crate::tools::environment::Spec {
+                    name: "e".into(),
+                    python: "3.12".into(),
+                    lock: "lock.txt".into(),
+                }],
+                steps: vec![crate::tools::proc::Command::new("pytest", folder.path())],
+                breaks_at: crate::verdict::Severity::Low,
+                again: String::new(),
+                elsewhere: None,
+                action: super::super::gate::action(|_| async { Err(crate::verdict::NotRun::default().into()) }),
+            };
+            let before = vec![super::super::run::unfinished(&gate, Default::default())];
+            let world = Self { folder, ctx, gate, build: "cpython one", before };
+            for (path, text) in [
+                ("src/tracked.py", "1"),
+                ("src/x.local", "1"),
+                ("lock.txt", "a"),
+                (".gitignore", "*.local\nbin\ntarget\n"),
+            ] {
+                world.write(path, text);
+            }
+            for program in ["bin/python3.12", "bin/python3.11", "bin/fake-redis"] {
+                world.write(program, "program");
+                use std::os::unix::fs::PermissionsExt as _;
+                std::fs::set_permissions(world.folder.path().join(program), std::fs::Permissions::from_mode(0o755))
+                    .unwrap();
+            }
+            world
+        }
+
+        fn write(&self, path: &str, text: &str) {
+            let path = self.folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+
+        async fn key(&self) -> Key {
+            let machine = Machine::new(std::sync::Arc::new(self.ctx.clone()), crate::tools::cancel::pair().1);
+            for version in ["3.12", "3.11"] {
+                let program = self.folder.path().join(format!("bin/python{version}"));
+                let known = format!(r#"{{"executable": "/x", "version": "{version}.1", "build": "{}"}}"#, self.build);
+                machine.facts.put("python", &program, &known);
+            }
+            let git =
+                |args: &[&str]| crate::tools::proc::Command::new("git", self.folder.path()).args(args.iter().copied());
+            machine.quiet().read_bytes(&git(&["init", "-q"])).await.unwrap();
+            machine.quiet().read_bytes(&git(&["add", "src/tracked.py"])).await.unwrap();
+            let snapshot = Snapshot::take(self.folder.path(), &machine.quiet()).await.unwrap();
+            let before: Vec<&GateReport> = self.before.iter().collect();
+            Key::of(&self.gate, &machine, &snapshot, &before).await.unwrap().unwrap()
+        }
+    }
+
+    /// R5: each component is changed alone, and the gate runs again.
+    #[tokio::test]
+    async fn each_component_of_the_key_counts() {
+        type Change = fn(&mut World);
+        let changes: [(&str, Change); 14] = [
+            ("definition: gate", |w| w.gate.unit = "pages"),
+            ("definition: gate", |w| w.gate.steps[0].args.push("-x".into())),
+            ("definition: steps", |w| w.gate.steps[0].stdin = "x".into()),
+            ("definition: gate", |w| w.gate.inputs.settings = "floor 80".into()),
+            ("environment: TZ", |w| drop(w.ctx.env.insert("TZ".into(), "UTC".into()))),
+            ("interpreter: 3.12", |w| w.build = "cpython two"),
+            ("definition: gate", |w| w.gate.environments[0].python = "3.11".into()),
+            ("lock: lock.txt", |w| w.write("lock.txt", "b")),
+            ("tools: fake-redis", |w| w.write("bin/fake-redis", "another program")),
+            ("files: src/tracked.py", |w| w.write("src/tracked.py", "2")),
+            ("files: src/new.py", |w| w.write("src/new.py", "")),
+            ("ignored files: src/x.local", |w| w.write("src/x.local", "2")),
+            ("day changed", |w| w.ctx.started += time::Duration::days(1)),
+            ("gates before: g", |w| w.before[0].work.count = 7),
+        ];
+        for (component, change) in changes {
+            let mut world = World::new();
+            let old = world.key().await;
+            assert_eq!(world.key().await, old, "the key changes by itself");
+            change(&mut world);
+            let new = world.key().await;
+            assert_ne!(new.digest(), old.digest(), "{component}");
+            let difference = new.difference(&old).unwrap();
+            assert!(difference.starts_with(component), "{difference} instead of {component}");
+        }
+        let key = World::new().key().await;
+        let platform = format!("{} {}", std::env::consts::OS, std::env::consts::ARCH);
+        assert!(key.0.iter().any(|(name, facts)| name == "platform" && facts["platform"] == platform));
+        assert!(key.0[0].1["pipeline's source"].len() == 16);
+    }
+
+    /// R4 and the reach of the key: what must not count.
+    #[tokio::test]
+    async fn what_does_not_change_the_answer_does_not_change_the_key() {
+        type Change = fn(&mut World);
+        let changes: [(&str, Change); 5] = [
+            ("a file elsewhere", |w| w.write("docs/a.md", "x")),
+            ("where reports go", |w| w.ctx.out = "/elsewhere".into()),
+            ("the time of an earlier gate", |w| w.before[0].duration_ms = 7),
+            ("whether an earlier gate was cached", |w| w.before[0].cached = true),
+            ("an unkeyed variable", |w| drop(w.ctx.env.insert("EDITOR".into(), "vi".into()))),
+        ];
+        for (what, change) in changes {
+            let mut world = World::new();
+            let old = world.key().await;
+            change(&mut world);
+            assert_eq!(world.key().await.digest(), old.digest(), "{what}");
+        }
+        // Where a program from PATH never counts, it is no part of the key either.
+        let mut world = World::new();
+        world.ctx.profile = crate::context::Profile::Actions;
+        let old = world.key().await;
+        world.write("bin/fake-redis", "another program");
+        assert_eq!(world.key().await.digest(), old.digest());
     }
 
     #[test]

@@ -186,14 +186,12 @@ impl Run<'_> {
     }
 
     async fn key(&self, gate: &Gate) -> Result<Option<Key>> {
-        if !self.options.cache {
-            return Ok(None);
-        }
         let before: Vec<&GateReport> = gate.after.iter().filter_map(|id| self.done.get(id)).collect();
         Key::of(gate, self.machine, self.snapshot, &before).await
     }
 
     fn cached(&self, gate: &Gate, unfinished: &GateReport, key: Option<&Key>) -> Option<GateReport> {
+        let key = key.filter(|_| self.options.cache);
         let taken = key.and_then(|key| self.store.take(&gate.id, &key.digest(), &self.machine.ctx.out));
         if self.options.explain && taken.is_none() {
             let because = match (key, self.store.newest_key(&gate.id)) {
@@ -225,9 +223,17 @@ impl Run<'_> {
             report.reason = "interrupted".to_owned();
             report.fix = gate.again.clone();
         }
+        if let Some(elsewhere) = &gate.elsewhere {
+            report.duration_ms = elsewhere.duration_ms;
+            report.cached = elsewhere.cached;
+            report.inputs.clone_from(&elsewhere.inputs);
+            report.tool.clone_from(&elsewhere.tool);
+        }
         report.artifacts.push(log_artifact(&gate.id));
+        report.artifacts.dedup();
         report.artifacts.retain(|artifact| self.machine.ctx.out.join(artifact).exists());
         if let Some(key) = ended.key
+            && self.options.cache
             && report.verdict == Verdict::Pass
         {
             self.store_if_unchanged(gate, &report, &key).await?;
@@ -282,4 +288,147 @@ fn not_proved(report: &mut GateReport, why: NotRun) {
     report.fix = why.fix;
     report.findings = why.findings;
     report.artifacts = why.artifacts;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::gate::{Action, Inputs, action};
+    use crate::tools::cancel::{self, Canceller};
+    use crate::verdict::Severity;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    fn gate(id: &str, after: &[&str], action: Action) -> Gate {
+        Gate {
+            id: id.into(),
+            after: after.iter().map(|&id| id.to_owned()).collect(),
+            quiet: id.starts_with("quiet"),
+            unit: "things",
+            tool: ("t", String::new()),
+            inputs: Inputs::default(),
+            environments: vec![],
+            steps: vec![],
+            breaks_at: Severity::Low,
+            again: format!("again {id}"),
+            elsewhere: None,
+            action,
+        }
+    }
+
+    /// What ran when: `+id` at its start, `-id` at its end.
+    type Diary = Arc<Mutex<Vec<String>>>;
+
+    fn passing(diary: &Diary) -> Action {
+        let diary = diary.clone();
+        action(move |session: Session| {
+            let diary = diary.clone();
+            async move {
+                diary.lock().unwrap().push(format!("+{}", session.gate));
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                diary.lock().unwrap().push(format!("-{}", session.gate));
+                Ok(Outcome::Ran(Evidence {
+                    work: Work::new(1, "things"),
+                    declared: None,
+                    findings: vec![],
+                    artifacts: vec![],
+                    fix: String::new(),
+                }))
+            }
+        })
+    }
+
+    fn not_running() -> Action {
+        action(|_| async { Err(NotRun::new("no tool", "get it").into()) })
+    }
+
+    async fn ran(gates: Vec<Gate>, options: Options, with: impl FnOnce(&Canceller)) -> (Ran, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let ctx = Arc::new(crate::context::testing::ctx(folder.path()));
+        let (canceller, cancel) = cancel::pair();
+        with(&canceller);
+        let machine = Arc::new(Machine::new(ctx, cancel));
+        let events = Events::new(std::sync::mpsc::channel().0);
+        let planned = gates.iter().map(|gate| unfinished(gate, Tool::default())).collect();
+        let options = Options { cache: false, ..options };
+        let ran = run(&gates, planned, &Snapshot::default(), &machine, &options, &events).await.unwrap();
+        (ran, folder)
+    }
+
+    fn verdicts(ran: &Ran) -> Vec<(&str, Verdict, &str)> {
+        ran.gates.iter().map(|gate| (gate.id.as_str(), gate.verdict, gate.reason.as_str())).collect()
+    }
+
+    #[tokio::test]
+    async fn gates_run_after_what_they_need_and_no_more_than_allowed_at_once() {
+        let diary = Diary::default();
+        let names = ["a", "b", "c", "quiet", "d"];
+        let mut gates: Vec<Gate> = names.iter().map(|id| gate(id, &[], passing(&diary))).collect();
+        gates.push(gate("last", &["a", "quiet"], passing(&diary)));
+        let (ran, _folder) = ran(gates, Options { jobs: 2, ..Options::default() }, |_| {}).await;
+        assert!(ran.gates.iter().all(|gate| gate.verdict == Verdict::Pass));
+        let diary = diary.lock().unwrap().clone();
+        let at = |entry: &str| diary.iter().position(|e| e == entry).unwrap();
+        assert!(at("+last") > at("-a") && at("+last") > at("-quiet"), "{diary:?}");
+        let mut running = std::collections::BTreeSet::new();
+        for entry in &diary {
+            let (started, id) = entry.split_at(1);
+            if started == "+" {
+                running.insert(id)
+            } else {
+                running.remove(id)
+            };
+            assert!(running.len() <= 2, "{diary:?}");
+            assert!(!running.contains("quiet") || running.len() == 1, "{diary:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_needs_a_gate_that_did_not_run_does_not_run_and_the_others_do() {
+        let diary = Diary::default();
+        let gates =
+            vec![gate("a", &[], not_running()), gate("b", &["a"], passing(&diary)), gate("c", &[], passing(&diary))];
+        let (ran, _folder) = ran(gates, Options::default(), |_| {}).await;
+        assert_eq!(
+            verdicts(&ran),
+            [
+                ("a", Verdict::DidNotRun, "no tool"),
+                ("b", Verdict::DidNotRun, "needs `a`, which did not run"),
+                ("c", Verdict::Pass, "")
+            ]
+        );
+        assert_eq!(ran.gates[1].fix, "get it");
+        assert!(!ran.defect);
+    }
+
+    #[tokio::test]
+    async fn fail_fast_starts_nothing_more() {
+        let diary = Diary::default();
+        let gates = vec![gate("a", &[], not_running()), gate("b", &[], passing(&diary))];
+        let options = Options { fail_fast: true, jobs: 1, ..Options::default() };
+        let (ran, _folder) = ran(gates, options, |_| {}).await;
+        assert_eq!(ran.gates[1].reason, "not started: another gate was red first (--fail-fast)");
+        assert!(diary.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_run_starts_nothing() {
+        let diary = Diary::default();
+        let gates = vec![gate("a", &[], passing(&diary))];
+        let (ran, _folder) =
+            ran(gates, Options::default(), |canceller| assert_eq!(canceller.cancel(), cancel::Urgency::Gently)).await;
+        assert_eq!(verdicts(&ran), [("a", Verdict::DidNotRun, "interrupted before it started")]);
+    }
+
+    #[tokio::test]
+    async fn an_error_and_a_panic_are_defects_and_never_a_pass() {
+        let broken = action(|_| async { Err(anyhow::anyhow!("the disk is full").into()) });
+        let panicking = action(|_| async { panic!("a bug") });
+        let gates = vec![gate("a", &[], broken), gate("b", &[], panicking)];
+        let (ran, _folder) = ran(gates, Options::default(), |_| {}).await;
+        assert!(ran.defect);
+        assert_eq!(ran.gates[0].reason, "a defect of the pipeline: the disk is full");
+        assert!(ran.gates[1].reason.starts_with("a defect of the pipeline: "), "{}", ran.gates[1].reason);
+        assert!(ran.gates.iter().all(|gate| gate.verdict == Verdict::DidNotRun));
+    }
 }

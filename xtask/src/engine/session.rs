@@ -46,7 +46,9 @@ impl Session {
 
     /// Runs one command of the gate.
     pub async fn step(&self, command: &Command) -> Result<Ended> {
-        self.events.send(Event::Step { gate: self.gate.clone(), command: command.to_string() });
+        // Places of this checkout are told as a person in it would write them.
+        let shown = command.to_string().replace(&format!("{}/", self.ctx().root.display()), "");
+        self.events.send(Event::Step { gate: self.gate.clone(), command: shown });
         self.runner.run(command).await
     }
 

@@ -5,6 +5,9 @@
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
 
+/// Elements within elements; pytest needs four.
+const DEEPEST: usize = 128;
+
 /// How a test ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -58,11 +61,20 @@ pub fn read(xml: &str) -> Result<Vec<Case>, String> {
     let mut reader = Reader::from_str(xml);
     let mut cases: Vec<Case> = Vec::new();
     let (mut declared, mut inside, mut in_details, mut complete) = (0, false, false, false);
+    let mut depth = 0_usize;
     loop {
-        match reader
+        let event = reader
             .read_event()
-            .map_err(|e| format!("it is not well-formed at byte {}: {e}", reader.error_position()))?
-        {
+            .map_err(|e| format!("it is not well-formed at byte {}: {e}", reader.error_position()))?;
+        match &event {
+            Event::Start(_) => depth += 1,
+            Event::End(_) => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEEPEST {
+            return Err(format!("it is nested deeper than {DEEPEST} elements"));
+        }
+        match event {
             Event::Eof => break,
             Event::Start(tag) => match tag.name().as_ref() {
                 b"testsuite" => declared += number(&tag, "tests")?,
@@ -199,6 +211,8 @@ tests/test_a.py:12: AssertionError</failure></testcase>
         for cut in (0..=end).filter(|&cut| FILE.is_char_boundary(cut)) {
             assert!(read(&FILE[..cut]).is_err(), "cut at {cut}: {}", &FILE[..cut]);
         }
+        let deep = format!("{}{}", "<a>".repeat(129), "</a>".repeat(129));
+        assert!(read(&deep).unwrap_err().contains("nested deeper"));
         assert!(read(&FILE.replace(r#"tests="4""#, r#"tests="5""#)).is_err());
     }
 }

@@ -9,7 +9,6 @@ use super::paint::Paint;
 use super::{Display, View, print, print_error};
 use crate::event::Event;
 use crate::model::Report;
-use crate::verdict::Verdict;
 
 /// Draws on standard error, so that standard output stays for what is piped on.
 pub struct Live {
@@ -17,13 +16,14 @@ pub struct Live {
     paint: Paint,
     bars: MultiProgress,
     running: BTreeMap<String, ProgressBar>,
+    finished: Vec<ProgressBar>,
     width: usize,
 }
 
 impl Live {
     pub fn new(display: Display) -> Self {
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(12));
-        Self { display, paint: Paint::new(display), bars, running: BTreeMap::new(), width: 0 }
+        Self { display, paint: Paint::new(display), bars, running: BTreeMap::new(), finished: Vec::new(), width: 0 }
     }
 
     fn say(&self, text: &str) {
@@ -67,11 +67,13 @@ impl View for Live {
             }
             Event::Finished(report) => {
                 if let Some(bar) = self.running.remove(&report.id) {
-                    bar.finish_and_clear();
-                    self.bars.remove(&bar);
-                    if !self.display.quiet || report.verdict != Verdict::Pass {
-                        self.say(&self.paint.row(report, self.width));
-                    }
+                    // The line stays until the table takes its place.
+                    bar.disable_steady_tick();
+                    bar.set_style(
+                        ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
+                    );
+                    bar.finish_with_message(self.paint.row(report, self.width));
+                    self.finished.push(bar);
                 }
             }
             Event::Explained { gate, because } => self.say(&self.paint.dim(&format!("{gate} runs: {because}"))),
@@ -82,7 +84,7 @@ impl View for Live {
     }
 
     fn end(&mut self, report: &Report) {
-        for bar in self.running.values() {
+        for bar in self.running.values().chain(&self.finished) {
             bar.finish_and_clear();
         }
         let table = self.paint.table(report, self.display.quiet);

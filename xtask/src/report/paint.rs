@@ -49,10 +49,10 @@ impl Paint {
 
     /// One line: mark, id, verdict, work, time.
     pub fn row(self, gate: &GateReport, id_width: usize) -> String {
-        let work = format!("{} {}", gate.work.count, gate.work.unit);
+        let work = gate.work.to_string();
         let time = if gate.cached { "cached".to_owned() } else { seconds(gate.duration_ms) };
         let head = format!("{} {:<id_width$}  {:<11}", mark(gate), gate.id, label(gate.verdict));
-        format!("{}  {work:>12}  {time:>8}", self.verdict(gate, &head))
+        format!("{}  {work:>15}  {time:>8}", self.verdict(gate, &head))
     }
 
     /// Reason, findings and the way out of a gate that is not green; what a green one has to tell all the same.

@@ -17,9 +17,9 @@ pub fn render(report: &Report) -> String {
     for gate in &report.gates {
         let time = if gate.cached { "cached".to_owned() } else { seconds(gate.duration_ms) };
         let optional = if gate.required { "" } else { " (optional)" };
-        let (id, unit) = (markdown(&gate.id), markdown(&gate.work.unit));
+        let (id, work) = (markdown(&gate.id), markdown(&gate.work.to_string()));
         let verdict = label(gate.verdict);
-        let _infallible = writeln!(text, "| {id} | {verdict}{optional} | {} {unit} | {time} |", gate.work.count);
+        let _infallible = writeln!(text, "| {id} | {verdict}{optional} | {work} | {time} |");
     }
     for gate in report.gates.iter().filter(|gate| gate.verdict != Verdict::Pass) {
         let _infallible = write!(text, "\n**{}** {}\n\n", markdown(&gate.id), markdown(&gate.reason));

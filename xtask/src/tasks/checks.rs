@@ -107,8 +107,9 @@ fn is_excused(ctx: &Ctx, gate: &GateReport) -> bool {
 /// The gate's tool, with the version that its lock pins.
 fn pinned_tool(ctx: &Ctx, gate: &Gate) -> Tool {
     let (name, lock) = &gate.tool;
+    let python = gate.environments.first().map_or(&ctx.config.python.tools, |spec| &spec.python);
     let text = std::fs::read_to_string(ctx.root.join(lock)).unwrap_or_default();
-    let version = catalog::pinned(&text, name).unwrap_or_else(|| "unknown".to_owned());
+    let version = catalog::pinned(&text, name, python).unwrap_or_else(|| "unknown".to_owned());
     Tool { name: (*name).to_owned(), version, hash: None }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use regex_lite::Regex;
+use serde::Deserialize;
 
 use super::{Subject, Task};
 use crate::config::Docs;
@@ -58,6 +59,7 @@ fn plan(ctx: &Ctx) -> Vec<Gate> {
         steps: vec![build(ctx, &spec, &docs)],
         breaks_at: Severity::Low,
         again: "cargo xtask docs".to_owned(),
+        elsewhere: None,
         action: action(move |session| run(session, spec.clone(), docs.clone())),
     }]
 }
@@ -131,10 +133,20 @@ struct Located {
     text: String,
 }
 
+/// The one setting of `mkdocs.yml` that says where pages lie.
+#[derive(Debug, Default, Deserialize)]
+struct Settings {
+    docs_dir: Option<String>,
+}
+
 /// MkDocs names pages relative to its folder of documents.
 fn located(ctx: &Ctx, docs: &Docs, page: &str) -> Located {
     let folder = Path::new(&docs.directory);
-    let candidates = [folder.join("docs").join(page), folder.join(page)];
+    let text = std::fs::read_to_string(ctx.root.join(folder).join(&docs.config)).unwrap_or_default();
+    // A file with tags that only Python understands has its default.
+    let settings: Settings = serde_saphyr::from_str(&text).unwrap_or_default();
+    let pages = settings.docs_dir.unwrap_or_else(|| "docs".to_owned());
+    let candidates = [folder.join(pages).join(page), folder.join(page)];
     let found = candidates
         .iter()
         .find_map(|path| Some((ctx.relative(path)?, std::fs::read_to_string(ctx.root.join(path)).ok()?)));

@@ -85,6 +85,7 @@ where
         steps: vec![],
         breaks_at: Severity::Low,
         again: "cargo xtask doctor".to_owned(),
+        elsewhere: None,
         action: action(look),
     }
 }

@@ -3,12 +3,14 @@
 //! A task that only checks is a [`Task`]: its gates are planned without touching the world, run by
 //! the engine, and are part of `ci`. To add one: a file, a line in [`ALL`], a variant in `cli.rs`.
 
+pub mod bench;
 pub mod cache;
 pub mod checks;
 pub mod ci;
 pub mod docs;
 pub mod doctor;
 pub mod pre_commit;
+pub mod self_test;
 pub mod subjects;
 pub mod test_matrix;
 

@@ -31,6 +31,7 @@ fn plan(ctx: &Ctx) -> Vec<Gate> {
         steps: vec![],
         breaks_at: Severity::Low,
         again: "cargo xtask ci --only subjects".to_owned(),
+        elsewhere: None,
         action: action(look),
     }]
 }

@@ -53,7 +53,7 @@ fn pinned(ctx: &Ctx) -> Result<(String, String), NotRun> {
     let fix = format!("pin uv in `{path}`, or put uv on PATH");
     let lock = std::fs::read_to_string(ctx.root.join(path))
         .map_err(|e| NotRun::new(format!("the lock `{path}` cannot be read: {e}"), fix.clone()))?;
-    let pins = catalog::pinned(&lock, "uv").zip(catalog::entry(&lock, "uv"));
+    let pins = catalog::pinned(&lock, "uv", &ctx.config.python.tools).zip(catalog::entry(&lock, "uv"));
     pins.ok_or_else(|| NotRun::new(format!("`{path}` pins no uv"), fix))
 }
 

@@ -52,7 +52,7 @@ impl Spec {
 
     /// Where it lies, made or not.
     pub fn folder(&self, ctx: &Ctx) -> PathBuf {
-        ctx.store.join("env").join(&self.name)
+        ctx.environments.join(&self.name)
     }
 
     /// Its interpreter, made or not.
@@ -100,7 +100,7 @@ pub async fn ensure(machine: &Machine, runner: &Runner, spec: &Spec) -> Result<E
     let wanted = stamp(ctx, spec, &environment.interpreter)?;
     let guard = machine.environment_guard(&spec.name).await;
     let _one_of_this_run = guard.lock().await;
-    let _one_of_all_runs = lock(&ctx.store.join("env").join(format!("{}.lock", spec.name))).await?;
+    let _one_of_all_runs = lock(&ctx.environments.join(format!("{}.lock", spec.name))).await?;
     let stamp_file = environment.folder.join(".forge-stamp");
     if std::fs::read_to_string(&stamp_file).is_ok_and(|stamp| stamp == wanted) {
         return Ok(environment);
@@ -126,7 +126,9 @@ fn stamp(ctx: &Ctx, spec: &Spec, interpreter: &Interpreter) -> Result<String, No
     let lock = std::fs::read(ctx.root.join(&spec.lock))
         .map_err(|e| NotRun::new(format!("the lock `{}` cannot be read: {e}", spec.lock), fix(spec)))?;
     let lock = blake3::hash(&lock).to_hex();
-    Ok(format!("{}\n{}\n{lock}\n", interpreter.executable.display(), interpreter.build))
+    // Its scripts name its own place: an environment that was moved has to be made anew.
+    let places = [&spec.folder(ctx), &interpreter.executable].map(|path| path.display().to_string());
+    Ok(format!("{}\n{}\n{lock}\n", places.join("\n"), interpreter.build))
 }
 
 /// Waits for an advisory lock without blocking the other gates; it ends with the file, also after a crash.

@@ -5,19 +5,27 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result};
 
 use super::git_index;
 use super::proc::{Command, Runner};
+use crate::exit::UsageError;
 
 /// What is known of one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     /// As in the index.
     Indexed { mode: u32, oid: String },
-    /// To be read from the disk.
-    OnDisk,
+    /// To be read from the disk, once.
+    OnDisk(OnceLock<Option<String>>),
+}
+
+impl State {
+    fn on_disk() -> Self {
+        Self::OnDisk(OnceLock::new())
+    }
 }
 
 /// The working tree at one moment.
@@ -46,7 +54,11 @@ impl Snapshot {
             "--ignored=matching",
             "-z",
         ]);
-        let answer = runner.read_bytes(&status).await.context("cannot ask git about the working tree")?;
+        let answer = runner.read_bytes(&status).await.map_err(|e| {
+            UsageError(format!(
+                "cannot ask git about the working tree: {e:#}; is git installed, and is this a checkout?"
+            ))
+        })?;
         let index = match git_index::read(&git_folder(root)?.join("index")) {
             Ok(entries) => entries,
             Err(_) => listed(root, runner).await?,
@@ -58,7 +70,7 @@ impl Snapshot {
         let mut snapshot = Self { root: root.to_owned(), ..Self::default() };
         for entry in index {
             let state =
-                if entry.unwatched { State::OnDisk } else { State::Indexed { mode: entry.mode, oid: entry.oid } };
+                if entry.unwatched { State::on_disk() } else { State::Indexed { mode: entry.mode, oid: entry.oid } };
             snapshot.files.insert(entry.path, state);
         }
         for record in status.split('\0').filter(|r| !r.is_empty()) {
@@ -79,7 +91,7 @@ impl Snapshot {
             "! " => self.ignored.push(rest.to_owned()),
             "? " => {
                 self.dirty = true;
-                self.files.insert(rest.to_owned(), State::OnDisk);
+                self.files.insert(rest.to_owned(), State::on_disk());
             }
             _ => {
                 self.dirty = true;
@@ -87,7 +99,7 @@ impl Snapshot {
                 let fields = if kind == "u " { 10 } else { 8 };
                 let in_tree = rest.as_bytes().get(1).copied();
                 if let (Some(path), true) = (record.splitn(fields + 1, ' ').nth(fields), in_tree != Some(b'.')) {
-                    self.files.insert(path.to_owned(), State::OnDisk);
+                    self.files.insert(path.to_owned(), State::on_disk());
                 }
             }
         }
@@ -99,10 +111,14 @@ impl Snapshot {
         for (path, state) in self.files.iter().filter(|(path, _)| is_below(path, inputs)) {
             let identity = match state {
                 State::Indexed { mode, oid } => format!("{mode:o} {oid}"),
-                State::OnDisk => match identity_on_disk(&self.root.join(path))? {
-                    Some(identity) => identity,
-                    None => continue,
-                },
+                State::OnDisk(known) => {
+                    if known.get().is_none() {
+                        // Somebody else's answer at the same moment is as good as ours.
+                        let _known = known.set(identity_on_disk(&self.root.join(path))?);
+                    }
+                    let Some(Some(identity)) = known.get() else { continue };
+                    identity.clone()
+                }
             };
             found.insert(path.clone(), identity);
         }

@@ -86,3 +86,13 @@ fn a_failing_test_is_repeated_alone_by_the_printed_command() {
     again.assert_code(10);
     assert_eq!(again.gate("test-matrix/3.12").work.count, 1);
 }
+
+#[test]
+fn without_git_nothing_is_green() {
+    let mut project = Project::shop();
+    project.only_programs(&["sh"]);
+    let ran = project.xtask(&["ci"]);
+    ran.assert_code(2);
+    assert!(ran.stderr.contains("is git installed"), "{}", ran.stderr);
+    assert!(ran.report.is_none());
+}

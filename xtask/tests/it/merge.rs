@@ -89,3 +89,24 @@ fn a_red_leg_makes_the_whole_red() {
     assert_eq!(merged.red(), ["docs"]);
     assert_eq!(merged.gate("docs").findings[0].line, Some(3));
 }
+
+#[test]
+fn a_job_that_was_skipped_makes_the_whole_red() {
+    let mut project = Project::shop();
+    legs(&project);
+    project.set("NEEDS", r#"{"plan": {"result": "success"}, "gate": {"result": "success"}}"#);
+    let merged = merge(&project);
+    merged.assert_code(0);
+    assert_eq!(merged.gate("jobs").work.count, 2);
+    project.set("NEEDS", r#"{"plan": {"result": "success"}, "gate": {"result": "skipped"}}"#);
+    let merged = merge(&project);
+    merged.assert_code(10);
+    assert_eq!(merged.red(), ["jobs"]);
+    // In Actions it is never left out.
+    let mut in_actions = Project::shop();
+    legs(&in_actions);
+    in_actions.set("GITHUB_ACTIONS", "true");
+    let merged = merge(&in_actions);
+    merged.assert_code(20);
+    assert_eq!(merged.red(), ["jobs"]);
+}

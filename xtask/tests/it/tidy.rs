@@ -204,6 +204,13 @@ fn the_main_workflow_has_one_required_check_and_least_permissions() {
     let required = text.split("\n  required:").nth(1).unwrap().split("\n  pages:").next().unwrap();
     assert!(required.contains("if: ${{ always() }}"), "the required check has to run whatever happened before");
     assert!(required.contains("cargo xtask ci --merge "));
+    assert!(required.contains("NEEDS: ${{ toJSON(needs) }}"));
+    let jobs = text.split("\njobs:\n").nth(1).unwrap().lines();
+    let names =
+        jobs.filter_map(|line| line.strip_prefix("  ")?.strip_suffix(':')).filter(|name| !name.starts_with([' ', '#']));
+    for name in names.filter(|name| !["required", "pages"].contains(name)) {
+        assert!(required.contains(name), "the required check does not wait for `{name}`");
+    }
     // Only trusted runs write the shared cache (R36): every save has its own condition.
     let saves: Vec<&str> = text.split("- name:").filter(|step| step.contains("actions/cache/save@")).collect();
     assert!(!saves.is_empty());

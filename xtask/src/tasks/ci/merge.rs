@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 
 use super::super::checks::{self, Checks, Done};
+use super::jobs;
 use crate::context::Ctx;
 use crate::disk::{is_inside, read_report};
 use crate::engine::gate::{Action, Gate, action};
@@ -47,8 +48,8 @@ pub async fn run(
             Err(why) => events.send(Event::Note(format!("`{}` does not count: {why}", path.display()))),
         }
     }
-    let gates =
-        gates.into_iter().map(|gate| if gate.after.is_empty() { joined(gate, &arrived) } else { gate }).collect();
+    let join = |gate: Gate| if gate.after.is_empty() { joined(gate, &arrived) } else { gate };
+    let gates = jobs::gate(ctx).into_iter().chain(gates.into_iter().map(join)).collect();
     let options = Options { cache: false, ..options };
     checks::run(ctx, cancel, events, Checks { task: "ci", gates, left_out: vec![], options }).await
 }
@@ -95,6 +96,7 @@ fn joined(gate: Gate, arrived: &[Arrived]) -> Gate {
         reported.extend(of_this_gate.map(|report| (leg.folder.clone(), report.clone())));
     }
     let (again, breaks_at) = (gate.again.clone(), gate.breaks_at);
+    let elsewhere = reported.first().map(|(_, report)| report.clone());
     let action: Action = match <[_; 1]>::try_from(reported) {
         Ok([(folder, report)]) => action(move |session| take(session, folder.clone(), report.clone(), breaks_at)),
         Err(several) => {
@@ -108,7 +110,7 @@ fn joined(gate: Gate, arrived: &[Arrived]) -> Gate {
             })
         }
     };
-    Gate { action, ..gate }
+    Gate { elsewhere, action, ..gate }
 }
 
 /// A leg's report as an outcome of this run. Its evidence is judged here again; its word is not taken for a pass.

@@ -1,5 +1,6 @@
 //! `ci`: the gates of every task, selected, printed as a plan, run, or joined from several machines.
 
+mod jobs;
 mod merge;
 mod plan;
 mod select;

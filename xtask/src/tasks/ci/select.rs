@@ -72,6 +72,7 @@ mod tests {
             steps: vec![],
             breaks_at: Severity::Low,
             again: String::new(),
+            elsewhere: None,
             action: action(|_| async { Err(Unproven::NotRun(NotRun::default())) }),
         }
     }

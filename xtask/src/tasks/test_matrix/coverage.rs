@@ -39,6 +39,7 @@ pub fn gate(ctx: &Ctx, tests: &Tests, floor: &Coverage) -> Gate {
         steps: vec![combine.clone(), xml.clone(), json.clone()],
         breaks_at: Severity::Low,
         again: "cargo xtask test-matrix".to_owned(),
+        elsewhere: None,
         action: action(move |session| {
             let steps = [combine.clone(), xml.clone(), json.clone()];
             run(session, python.clone(), steps, legs.clone(), floor, directory.clone())

@@ -88,6 +88,7 @@ fn leg(ctx: &Ctx, tests: &Tests, python: &str, more: &[String]) -> Gate {
         steps: vec![leg.pytest(ctx, &leg.junit(1), &leg.more)],
         breaks_at: Severity::Low,
         again: leg.again(None),
+        elsewhere: None,
         action: action(move |session| run(session, leg.clone())),
     }
 }

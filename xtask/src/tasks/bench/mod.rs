@@ -1,0 +1,224 @@
+//! `bench`: what the pipeline costs, beside its peers and its lower bounds, in one run.
+//!
+//! Owns what is measured and in which order. How a sample is taken is in [`measure`], what a figure
+//! means is in [`row`], how it is shown in [`table`]. Nothing here is a test: a figure depends on the
+//! machine, and only its ratio to what was measured beside it can be compared.
+
+mod build;
+mod fixture;
+mod full;
+mod host;
+mod matrix;
+mod measure;
+mod peers;
+mod row;
+mod table;
+mod unchanged;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use crate::context::Ctx;
+use crate::exit::{Code, UsageError};
+use crate::report::{print, print_error};
+use crate::tools::cancel::Cancel;
+use crate::tools::environment::{self, Spec};
+use crate::tools::machine::Machine;
+use crate::tools::proc::{Command, Runner};
+use crate::verdict::Unproven;
+use measure::Subject;
+use row::Row;
+
+/// What the command line says.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// How often each command is measured, after one time that is not counted
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub runs: u32,
+    /// Only these groups
+    #[arg(long, value_enum, value_name = "GROUP", value_delimiter = ',')]
+    pub only: Vec<Group>,
+    /// Print what would be measured, and measure nothing
+    #[arg(long)]
+    pub list: bool,
+}
+
+/// Figures that are measured together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Group {
+    /// A run in which nothing has changed, beside peers that do nothing (R7)
+    Unchanged,
+    /// A run without the cache, beside its lower bound (R8)
+    Full,
+    /// The test matrix beside nox, which runs the same commands
+    Matrix,
+    /// Building the pipeline itself, and its help
+    Build,
+}
+
+impl Group {
+    const ALL: [Self; 4] = [Self::Unchanged, Self::Full, Self::Matrix, Self::Build];
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Unchanged => "Nothing has changed",
+            Self::Full => "Everything runs",
+            Self::Matrix => "The test matrix",
+            Self::Build => "The pipeline itself",
+        }
+    }
+
+    /// What is measured with a fixed command line, in the order of a round.
+    fn subjects(self, places: &Places) -> Vec<Subject> {
+        match self {
+            Self::Unchanged => unchanged::subjects(places),
+            Self::Full => full::subjects(places),
+            Self::Matrix => matrix::subjects(places),
+            Self::Build => build::subjects(places),
+        }
+    }
+
+    async fn rows(self, bench: &Bench) -> Result<Vec<Row>> {
+        match self {
+            Self::Unchanged => unchanged::rows(bench).await,
+            Self::Full => full::rows(bench).await,
+            Self::Matrix => matrix::rows(bench).await,
+            Self::Build => build::rows(bench).await,
+        }
+    }
+}
+
+/// Where the commands are and where they work.
+#[derive(Clone, Debug)]
+struct Places {
+    ctx: Arc<Ctx>,
+    /// The program that `cargo xtask` runs, which is this one.
+    program: PathBuf,
+    /// Everything that is made to be measured: `target/xtask/bench`.
+    folder: PathBuf,
+    /// The programs of the pinned tools.
+    tools: PathBuf,
+}
+
+impl Places {
+    fn of(ctx: &Arc<Ctx>) -> Result<Self> {
+        let program = std::env::current_exe().context("cannot tell which program this is")?;
+        let profile = program.parent().and_then(Path::file_name);
+        if profile.is_none_or(|name| name != "debug") {
+            let way = "only figures of the program that `cargo xtask` runs count: start it by `cargo xtask bench`";
+            return Err(UsageError(format!("`{}` is not that program; {way}", program.display())).into());
+        }
+        let tools = Spec::tools(&ctx.config).folder(ctx).join("bin");
+        Ok(Self { ctx: ctx.clone(), program, folder: ctx.store.join("bench"), tools })
+    }
+
+    /// `ci` in `root`, with a report of its own, so that the last report of the user stays.
+    fn ci(&self, root: &Path, out: &Path) -> Command {
+        self.patient(Command::new(&self.program, root)).arg("ci").arg("--out").arg(out)
+    }
+
+    /// cargo as the user of this run would start it, with the variables that steer a build.
+    fn cargo(&self, folder: &Path) -> Command {
+        let mut command = self.patient(Command::new("cargo", folder)).env("CARGO_NET_OFFLINE", "true");
+        let steers = |name: &str| {
+            ["RUST", "CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_TARGET_", "CARGO_ENCODED"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+        };
+        for (name, value) in self.ctx.env.iter().filter(|(name, _)| steers(name)) {
+            command = command.env(name, value);
+        }
+        command
+    }
+
+    /// A run of everything may take longer than a single command usually may.
+    fn patient(&self, command: Command) -> Command {
+        command.timeout(std::time::Duration::from_secs(3600))
+    }
+
+    /// A command as a person would type it at the top of the checkout.
+    fn command(&self, command: &Command) -> String {
+        let root = &self.ctx.root;
+        let cd = if command.cwd == *root { String::new() } else { format!("cd {} && ", command.cwd.display()) };
+        self.shown(&format!("{cd}{command}"))
+    }
+
+    /// A text without the place of this checkout, which is nobody's business in a document.
+    fn shown(&self, text: &str) -> String {
+        text.replace(&format!("{}/", self.ctx.root.display()), "").replace(&*self.ctx.root.to_string_lossy(), ".")
+    }
+}
+
+/// One invocation of `bench`.
+struct Bench {
+    places: Places,
+    machine: Machine,
+    runner: Runner,
+    runs: u32,
+}
+
+/// A group with its figures.
+#[derive(Debug, Serialize)]
+struct Measured {
+    group: Group,
+    #[serde(skip)]
+    title: &'static str,
+    rows: Vec<Row>,
+}
+
+/// Everything that one run says.
+#[derive(Debug, Serialize)]
+struct Results {
+    host: Vec<host::Fact>,
+    groups: Vec<Measured>,
+}
+
+/// The commands that would be measured, one a line, by group.
+pub fn list(ctx: &Arc<Ctx>, args: &Args) -> Result<String> {
+    let places = Places::of(ctx)?;
+    let mut text = String::new();
+    for group in chosen(args) {
+        text.push_str(&format!("{}: {}\n", name(group), group.title()));
+        for subject in group.subjects(&places) {
+            let command = places.command(&subject.command);
+            text.push_str(&format!("  {}\n    $ {command}\n", subject.name));
+        }
+    }
+    Ok(text)
+}
+
+/// Measures, and prints Markdown, or JSON where `json` is asked for.
+///
+/// A missed aim counts as a gate that failed, and an aim without a figure as one that did not run.
+pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, args: &Args, json: bool) -> Result<Code> {
+    let places = Places::of(ctx)?;
+    let machine = Machine::new(ctx.clone(), cancel.clone());
+    let bench = Bench { places, runner: machine.quiet(), machine, runs: args.runs };
+    std::fs::create_dir_all(&bench.places.folder).context("cannot make the folder of the benchmarks")?;
+    match environment::ensure(&bench.machine, &bench.runner, &Spec::tools(&ctx.config)).await {
+        Ok(_) => {}
+        Err(Unproven::NotRun(why)) => print_error(&format!("peers are missing: {}\n", why.reason)),
+        Err(Unproven::Defect(error)) => return Err(error),
+    }
+    let mut results = Results { host: host::describe(&bench).await?, groups: vec![] };
+    for group in chosen(args) {
+        let rows = row::judged(group.rows(&bench).await?);
+        results.groups.push(Measured { group, title: group.title(), rows });
+    }
+    print(&if json { serde_json::to_string_pretty(&results)? + "\n" } else { table::markdown(&results) });
+    let rows = results.groups.iter().flat_map(|measured| &measured.rows);
+    let code = rows.map(Row::code).fold(Code::Passed, Code::and);
+    Ok(if cancel.is_cancelled() { Code::Interrupted } else { code })
+}
+
+fn chosen(args: &Args) -> Vec<Group> {
+    Group::ALL.into_iter().filter(|group| args.only.is_empty() || args.only.contains(group)).collect()
+}
+
+fn name(group: Group) -> String {
+    format!("{group:?}").to_lowercase()
+}
