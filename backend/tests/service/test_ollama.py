@@ -124,7 +124,7 @@ async def test_a_failure_in_mid_stream_is_an_error_event(
     make_settings: MakeSettings, upstream: Upstream, then: Script, code: str
 ) -> None:
     upstream.scripts["POST /api/chat"] = chunked(says("Good "), then=then)
-    async with running_service(make_settings(ollama_url=upstream.url, read_timeout=0.2)) as service:
+    async with running_service(make_settings(ollama_url=upstream.url, read_timeout=1)) as service:
         response = await service.chat(model="ollama/llama3", stream=True)
     chunks = events(response.text)
     assert response.status_code == 200
@@ -135,19 +135,19 @@ async def test_a_failure_in_mid_stream_is_an_error_event(
 
 
 @pytest.mark.parametrize(
-    ("script", "reason"),
+    ("script", "timeout", "reason"),
     [
-        (json_answer({"tags": []}), "sent no list of models"),
-        (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n["), "malformed JSON"),
-        (silence(), "no answer within 0.1 s"),
+        (json_answer({"tags": []}), 30, "sent no list of models"),
+        (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n["), 30, "malformed JSON"),
+        (silence(), 0.1, "no answer within 0.1 s"),
     ],
     ids=["another form", "malformed", "silent"],
 )
 async def test_a_broken_list_of_models_is_down(
-    make_settings: MakeSettings, upstream: Upstream, script: Script, reason: str
+    make_settings: MakeSettings, upstream: Upstream, script: Script, timeout: float, reason: str
 ) -> None:
     upstream.scripts["GET /api/tags"] = script
-    async with running_service(make_settings(ollama_url=upstream.url, health_timeout=0.1)) as service:
+    async with running_service(make_settings(ollama_url=upstream.url, health_timeout=timeout)) as service:
         listed = (await service.http.get("/api/v1/providers")).json()["data"][0]
     assert listed["state"] == "down"
     assert reason in listed["reason"]

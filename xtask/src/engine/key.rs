@@ -103,7 +103,7 @@ fn definition(gate: &Gate, machine: &Machine) -> Facts {
     let placeless =
         |text: String| places.iter().fold(text, |text, (path, name)| text.replace(&*path.to_string_lossy(), name));
     let fact = |name: &str, value: String| (name.to_owned(), placeless(value));
-    let steps = gate.steps.iter().map(|step| format!("{step} {:?} {}", step.env, step.stdin));
+    let steps = gate.steps.iter().map(|step| format!("{step} {:?} {:?} {}", step.env, step.path_first, step.stdin));
     Facts::from([
         fact("pipeline's source", OUR_SOURCE.to_owned()),
         fact("gate", format!("{gate:?}")),
@@ -192,7 +192,7 @@ mod tests {
                     python: "3.12".into(),
                     lock: "lock.txt".into(),
                 }],
-                steps: vec![crate::tools::proc::Command::new("pytest", folder.path())],
+                steps: vec![crate::tools::proc::Command::new("pytest", folder.path()).path_first(folder.path())],
                 breaks_at: crate::verdict::Severity::Low,
                 again: String::new(),
                 elsewhere: None,
@@ -280,7 +280,11 @@ mod tests {
     #[tokio::test]
     async fn what_does_not_change_the_answer_does_not_change_the_key() {
         type Change = fn(&mut World);
-        let changes: [(&str, Change); 5] = [
+        let changes: [(&str, Change); 6] = [
+            ("the caller's PATH", |w| {
+                let path = w.ctx.env["PATH"].clone();
+                w.ctx.env.insert("PATH".into(), format!("{path}:/another/folder"));
+            }),
             ("a file elsewhere", |w| w.write("docs/a.md", "x")),
             ("where reports go", |w| w.ctx.out = "/elsewhere".into()),
             ("the time of an earlier gate", |w| w.before[0].duration_ms = 7),

@@ -35,8 +35,10 @@ pub struct Command {
     pub program: String,
     /// Its arguments, none of them secret.
     pub args: Vec<String>,
-    /// Variables beside the allow-listed ones. `PATH` here replaces the caller's.
+    /// Variables beside the allow-listed ones.
     pub env: BTreeMap<String, String>,
+    /// A folder of programs that is looked into before the caller's PATH.
+    pub path_first: Option<PathBuf>,
     /// Where it runs.
     pub cwd: PathBuf,
     /// What it reads from standard input.
@@ -52,6 +54,7 @@ impl Command {
             program: program.as_ref().to_string_lossy().into_owned(),
             args: Vec::new(),
             env: BTreeMap::new(),
+            path_first: None,
             cwd: cwd.to_owned(),
             stdin: String::new(),
             timeout: Duration::from_secs(600),
@@ -76,6 +79,13 @@ impl Command {
     #[must_use]
     pub fn env(mut self, name: &str, value: impl AsRef<Path>) -> Self {
         self.env.insert(name.to_owned(), value.as_ref().to_string_lossy().into_owned());
+        self
+    }
+
+    /// Sets the folder of programs that comes first.
+    #[must_use]
+    pub fn path_first(mut self, folder: &Path) -> Self {
+        self.path_first = Some(folder.to_owned());
         self
     }
 
@@ -246,6 +256,10 @@ impl Runner {
     fn prepared(&self, command: &Command) -> tokio::process::Command {
         let mut process = tokio::process::Command::new(&command.program);
         process.args(&command.args).env_clear().envs(&self.env).envs(&command.env).current_dir(&command.cwd);
+        if let Some(first) = &command.path_first {
+            let path = self.env.get("PATH").map(|path| format!(":{path}")).unwrap_or_default();
+            process.env("PATH", format!("{}{path}", first.display()));
+        }
         process
     }
 

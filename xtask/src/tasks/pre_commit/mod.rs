@@ -71,7 +71,6 @@ fn list(ctx: &Ctx) -> PathBuf {
 
 fn command(ctx: &Ctx, spec: &Spec, runner: &str, hooks: &Hooks) -> Command {
     let bin = spec.folder(ctx).join("bin");
-    let path = format!("{}:{}", bin.display(), ctx.var("PATH").unwrap_or_default());
     let command =
         Command::new(bin.join(runner), &ctx.root).args(["run", "--color=never", "--config"]).arg(&hooks.config);
     let command = match runner {
@@ -79,7 +78,7 @@ fn command(ctx: &Ctx, spec: &Spec, runner: &str, hooks: &Hooks) -> Command {
         _ => command.arg("--all-files"),
     };
     command
-        .env("PATH", path)
+        .path_first(&bin)
         .env("PREK_HOME", ctx.store.join("prek"))
         .env("PRE_COMMIT_HOME", ctx.store.join("pre-commit"))
         .env("RUFF_CACHE_DIR", ctx.store.join("ruff"))
