@@ -5,3 +5,4 @@ pub mod key;
 pub mod run;
 pub mod session;
 pub mod store;
+pub mod urgency;

@@ -14,6 +14,7 @@ use super::gate::Gate;
 use super::key::Key;
 use super::session::Session;
 use super::store::Store;
+use super::urgency;
 use crate::event::{Event, Events};
 use crate::model::GateReport;
 use crate::model::log_artifact;
@@ -115,7 +116,7 @@ struct Ended {
 
 impl Run<'_> {
     async fn all(&mut self, gates: &[Gate], planned: &[GateReport]) -> Result<()> {
-        let mut waiting: Vec<usize> = (0..gates.len()).collect();
+        let (mut waiting, nice) = urgency::rank(gates);
         let mut running: JoinSet<Ended> = JoinSet::new();
         let mut places: BTreeMap<tokio::task::Id, usize> = BTreeMap::new();
         loop {
@@ -132,7 +133,8 @@ impl Run<'_> {
                     continue;
                 }
                 self.events.send(Event::Started { gate: gate.id.clone() });
-                let handle = running.spawn(act(next, gate.clone(), key, self.machine.clone(), self.events.clone()));
+                let handle =
+                    running.spawn(act(next, nice[next], gate.clone(), key, self.machine.clone(), self.events.clone()));
                 places.insert(handle.id(), next);
             }
             let (index, report) = match running.join_next_with_id().await {
@@ -264,9 +266,9 @@ impl Run<'_> {
     }
 }
 
-async fn act(index: usize, gate: Gate, key: Option<Key>, machine: Arc<Machine>, events: Events) -> Ended {
+async fn act(index: usize, nice: i32, gate: Gate, key: Option<Key>, machine: Arc<Machine>, events: Events) -> Ended {
     let started = Instant::now();
-    let outcome = match Session::open(&gate.id, &machine, &events) {
+    let outcome = match Session::open(&gate.id, nice, &machine, &events) {
         Ok(session) => (gate.action)(session).await,
         Err(error) => Err(Unproven::Defect(error)),
     };

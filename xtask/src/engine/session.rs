@@ -28,14 +28,14 @@ pub struct Session {
 
 impl Session {
     /// A session that writes `OUT/logs/GATE.log` and reports each line as an event.
-    pub fn open(gate: &str, machine: &Arc<Machine>, events: &Events) -> Result<Self> {
+    pub fn open(gate: &str, nice: i32, machine: &Arc<Machine>, events: &Events) -> Result<Self> {
         let log = machine.ctx.out.join(log_artifact(gate));
         let folder = log.parent().unwrap_or(&log);
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
         std::fs::write(&log, "").with_context(|| format!("cannot write `{}`", log.display()))?;
         let (to, id) = (events.clone(), gate.to_owned());
         let on_line = move |line: &str| to.send(Event::Line { gate: id.clone(), text: line.to_owned() });
-        let runner = Runner { log: Some(log), on_line: Some(Arc::new(on_line)), ..machine.quiet() };
+        let runner = Runner { log: Some(log), on_line: Some(Arc::new(on_line)), nice, ..machine.quiet() };
         Ok(Self { gate: gate.to_owned(), machine: machine.clone(), runner, events: events.clone() })
     }
 

@@ -237,8 +237,14 @@ mod tests {
         fn new() -> Self {
             let env = crate::context::surroundings().unwrap().0;
             let path = env.into_iter().filter(|(name, _)| name == "PATH").collect();
-            let runner =
-                Runner { env: path, redactor: Default::default(), cancel: cancel::pair().1, log: None, on_line: None };
+            let runner = Runner {
+                env: path,
+                redactor: Default::default(),
+                cancel: cancel::pair().1,
+                log: None,
+                on_line: None,
+                nice: 0,
+            };
             Self(tempfile::tempdir().unwrap(), runner)
         }
 

@@ -51,6 +51,7 @@ impl Machine {
             cancel: self.cancel.clone(),
             log: None,
             on_line: None,
+            nice: 0,
         }
     }
 

@@ -24,7 +24,7 @@ pub async fn install(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events) -> Result
         return Err(anyhow::Error::from(UsageError("pipeline.toml declares no [hooks]".into())).into());
     };
     let machine = Arc::new(Machine::new(ctx.clone(), cancel.clone()));
-    let session = Session::open("pre-commit-install", &machine, events)?;
+    let session = Session::open("pre-commit-install", 0, &machine, events)?;
     let spec = Spec::tools(&ctx.config);
     session.environment(&spec).await?;
     let ask = Command::new("git", &ctx.root).args(["rev-parse", "--git-path", "hooks/pre-commit"]);
