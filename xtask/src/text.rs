@@ -179,4 +179,14 @@ mod tests {
         }
         assert_eq!(redactor.clean("a short word"), "a short word");
     }
+    proptest::proptest! {
+        #[test]
+        fn whatever_comes_in_nothing_hidden_comes_out(text in "\\PC*|(\\x1b\\[[0-9;]*m|[\\x00-\\x1f]|\\PC){0,40}") {
+            let cleaned = clean(&text);
+            proptest::prop_assert!(cleaned.chars().all(|c| c == '\n' || c == '\t' || !is_hidden(c)), "{cleaned:?}");
+            proptest::prop_assert_eq!(clean(&cleaned), cleaned.clone());
+            proptest::prop_assert!(!neutral(&cleaned).contains("::"));
+            proptest::prop_assert!(!markdown(&cleaned).contains(['<', '>', '@', '|', '`', '\n']));
+        }
+    }
 }

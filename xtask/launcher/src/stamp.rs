@@ -107,4 +107,26 @@ mod tests {
         assert!(files.keys().any(|path| path.ends_with("stamp.rs")));
         assert_eq!(files[&folder], "folder");
     }
+    #[test]
+    fn a_changed_source_lock_or_toolchain_is_another_stamp() {
+        let folder = env::temp_dir().join(format!("xtask-launcher-{}", std::process::id()));
+        let write = |name: &str, text: &str| {
+            let path = folder.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let places = Places { root: folder.clone(), program: folder.join("xtask"), cargo: folder.join("cargo") };
+        assert!(Stamp::of(&places).is_none(), "there is no dep-info yet");
+        write("xtask.d", &format!("{0}/xtask: {0}/src/main.rs {0}/src\n", folder.display()));
+        for name in ["src/main.rs", "src/deep/x.rs", "Cargo.lock", "cargo", "xtask", ".cargo/config.toml"] {
+            write(name, "1");
+            Stamp::of(&places).unwrap().write(&places).unwrap();
+            assert!(Stamp::of(&places) == Stamp::read(&places), "{name}: the stamp changes by itself");
+            write(name, "22");
+            assert!(Stamp::of(&places) != Stamp::read(&places), "{name} does not count");
+        }
+        assert!(changed_since(&places, SystemTime::UNIX_EPOCH));
+        assert!(!changed_since(&places, SystemTime::now() + std::time::Duration::from_secs(60)));
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

@@ -215,4 +215,11 @@ tests/test_a.py:12: AssertionError</failure></testcase>
         assert!(read(&deep).unwrap_err().contains("nested deeper"));
         assert!(read(&FILE.replace(r#"tests="4""#, r#"tests="5""#)).is_err());
     }
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic_and_none_without_a_suite_counts(text in "[<>/a-z \"=&;0-9]{0,80}") {
+            proptest::prop_assume!(!text.contains("testsuite"));
+            proptest::prop_assert!(read(&text).is_err());
+        }
+    }
 }

@@ -143,4 +143,14 @@ mod tests {
         split.extend_from_slice(&[0; 20]);
         assert_eq!(parse(&split).unwrap_err().to_string(), "extension `link`");
     }
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(version in 2_u8..5, count in 0_u8..4, rest in proptest::collection::vec(0_u8.., 0..200)) {
+            let mut bytes = b"DIRC".to_vec();
+            bytes.extend_from_slice(&[0, 0, 0, version, 0, 0, 0, count]);
+            bytes.extend(rest);
+            let entries = parse(&bytes).map_or(0, |entries| entries.len());
+            proptest::prop_assert!(entries <= usize::from(count));
+        }
+    }
 }

@@ -100,10 +100,9 @@ fn hooks_that_cannot_run() {
     let config = project.read(".pre-commit-config.yaml");
     for (text, words) in [
         ("repos: [", "`.pre-commit-config.yaml` cannot be read"),
-        ("repos: []\n", "did no work: 0 hooks"),
+        ("repos: []\n", "did no work: `.pre-commit-config.yaml` declares no hook"),
         (&config.replace("entry: check-toml", "entry: no-such-program"), "our lock does not install `no-such-program`"),
         (&config.replace("language: pygrep", "language: no-such-language"), "prek"),
-        // A hook whose program breaks down is a failed hook, and never a passed one.
     ] {
         project.write(".pre-commit-config.yaml", text);
         assert_did_not_run(&project.xtask(&["pre-commit"]), "pre-commit", words);

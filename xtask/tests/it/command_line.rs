@@ -1,6 +1,6 @@
 //! The command line: what is printed where, with which exit code.
 
-use super::support::Project;
+use super::support::{Project, repository};
 
 #[test]
 fn usage_errors_are_code_2_and_do_nothing() {
@@ -53,8 +53,19 @@ fn the_plan_is_printed_and_nothing_is_changed() {
     let text = project.xtask(&["ci", "--plan", "text"]);
     text.assert_code(0);
     let root = project.path().display().to_string();
-    insta::assert_snapshot!("plan", text.stdout.replace(&root, "ROOT"));
+    let shared = repository().join("target/xtask-tests").display().to_string();
+    let placeless = |text: &str| text.replace(&root, "ROOT").replace(&shared, "ROOT/target/xtask");
+    insta::assert_snapshot!("plan", placeless(&text.stdout));
     assert_eq!(project.xtask(&["ci", "--dry-run"]).stdout, text.stdout);
+    for (name, args) in [
+        ("plan-leg", &["test-matrix", "--dry-run", "--python", "3.12", "--", "-k", "two words"][..]),
+        ("plan-docs", &["docs", "--dry-run"]),
+        ("plan-json", &["ci", "--plan", "json", "--skip", "test-matrix"]),
+    ] {
+        let ran = project.xtask(args);
+        ran.assert_code(0);
+        insta::assert_snapshot!(name, placeless(&ran.stdout));
+    }
     let output = project.path().join("target/output");
     project.set("GITHUB_OUTPUT", &output);
     project.xtask(&["ci", "--plan", "github"]).assert_code(0);
@@ -95,4 +106,29 @@ fn without_git_nothing_is_green() {
     ran.assert_code(2);
     assert!(ran.stderr.contains("is git installed"), "{}", ran.stderr);
     assert!(ran.report.is_none());
+}
+
+#[test]
+fn gits_own_hook_refuses_a_bad_commit_and_takes_a_good_one() {
+    let project = Project::ours();
+    let ran = project.xtask(&["pre-commit", "--install"]);
+    ran.assert_code(0);
+    let commit = || {
+        project.git(&["add", "-A"]);
+        let args = ["-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "x"];
+        project.git_output(&args)
+    };
+    project.write("backend/src/forge/planted.py", "import os\n");
+    let refused = commit();
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned() + &String::from_utf8_lossy(&refused.stdout);
+    assert!(said.contains("backend/src/forge/planted.py:1:8: F401"), "{said}");
+    std::fs::remove_file(project.path().join("backend/src/forge/planted.py")).unwrap();
+    project.write("NOTES.md", "# Notes\n");
+    assert!(commit().status.success());
+    // A hook of somebody else is not replaced.
+    project.write(".git/hooks/pre-commit", "#!/bin/sh\n");
+    let ran = project.xtask(&["pre-commit", "--install"]);
+    ran.assert_code(2);
+    assert_eq!(project.read(".git/hooks/pre-commit"), "#!/bin/sh\n");
 }

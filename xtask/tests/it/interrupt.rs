@@ -49,6 +49,26 @@ fn so_does_sigterm() {
     interrupted_by(Signal::TERM, "98712");
 }
 
+#[test]
+fn a_killed_pipeline_leaves_a_report_in_which_nothing_is_green_that_was_not_proved() {
+    let mark = "7.98713";
+    let project = Project::shop();
+    project.write("checks/test_slow.py", &slow_test(mark));
+    let mut child = project.command(&["ci"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_until(|| processes_with(mark) >= 2);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let report: Report = serde_json::from_str(&project.read("target/xtask/out/report.json")).unwrap();
+    assert_eq!(report.verdict, Verdict::DidNotRun);
+    assert_eq!(report.gates.len(), 4);
+    let leg = report.gates.iter().find(|gate| gate.id == "test-matrix/3.12").unwrap();
+    assert_eq!((leg.verdict, leg.reason.as_str()), (Verdict::DidNotRun, "not finished"));
+    // What it started ends by itself; the next run is not disturbed by it.
+    std::fs::remove_file(project.path().join("checks/test_slow.py")).unwrap();
+    project.xtask(&["ci"]).assert_code(0);
+    wait_until(|| processes_with(mark) == 0);
+}
+
 /// Waits for a state of the machine; the limit only keeps a broken test from hanging.
 #[track_caller]
 fn wait_until(reached: impl Fn() -> bool) {

@@ -30,6 +30,12 @@ fn another_project_is_checked_by_configuration_alone() {
     assert_eq!(unchanged.ran(), Vec::<&str>::new());
     assert!(unchanged.stdout.contains("nothing ran: no input has changed"), "{}", unchanged.stdout);
     assert_eq!(unchanged.report().without_times(), mended.report().without_times());
+
+    // R4: whether or not the cache was used, the same inputs give the same report.
+    let again = project.xtask(&["ci", "--no-cache"]);
+    again.assert_code(0);
+    assert_eq!(again.ran().len(), 4);
+    assert_eq!(again.report().without_times(), mended.report().without_times());
 }
 
 #[test]

@@ -170,6 +170,11 @@ impl Project {
         assert!(status.success(), "git {args:?}");
     }
 
+    /// Git in the surroundings of a user: with the variables of this project, whatever comes of it.
+    pub fn git_output(&self, args: &[&str]) -> std::process::Output {
+        Command::new("git").args(args).current_dir(self.path()).env_clear().envs(&self.env).output().unwrap()
+    }
+
     pub fn commit(&self) {
         self.git(&["add", "-A"]);
         self.git(&["commit", "-q", "--allow-empty", "-m", "a commit"]);

@@ -129,7 +129,10 @@ fn every_path_that_a_document_names_exists() {
             let path = quoted.trim_end_matches('/').trim_start_matches("./");
             let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
             let starts = ["xtask/", "backend/", "docs/", "scripts/", ".github/", ".ci/", "k8s/", ".cargo/"];
-            if plain && starts.iter().any(|start| path.starts_with(start)) && !repository().join(path).exists() {
+            let beside =
+                Path::new(&document).parent().is_some_and(|folder| repository().join(folder).join(path).exists());
+            let exists = beside || repository().join(path).exists();
+            if plain && starts.iter().any(|start| path.starts_with(start)) && !exists {
                 absent.push(format!("{document} names `{path}`"));
             }
         }

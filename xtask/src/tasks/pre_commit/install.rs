@@ -38,7 +38,8 @@ pub async fn install(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events) -> Result
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
     }
-    let bin = machine.shown(&spec.folder(ctx).join("bin"));
+    // By the name that every checkout has for it, wherever a link may lead.
+    let bin = machine.shown(&ctx.store.join("env").join(&spec.name).join("bin"));
     std::fs::write(&path, script(&bin, &hooks.config)).with_context(|| format!("cannot write `{}`", path.display()))?;
     make_executable(&path)?;
     Ok(path)

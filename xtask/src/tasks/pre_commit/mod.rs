@@ -90,6 +90,9 @@ fn command(ctx: &Ctx, spec: &Spec, runner: &str, hooks: &Hooks) -> Command {
 async fn run(session: Session, spec: Spec, hooks: Hooks) -> Result<Outcome, Unproven> {
     let ctx = session.ctx();
     let declared = declared_hooks(ctx, &hooks).map_err(|why| session.not_run(why))?;
+    if declared.is_empty() {
+        return Err(session.not_run(format!("did no work: `{}` declares no hook", hooks.config)).into());
+    }
     let environment = session.environment(&spec).await?;
     let runner = RUNNERS.iter().copied().find(|runner| environment.bin(runner).is_file());
     let Some(runner) = runner else {
