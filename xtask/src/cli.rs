@@ -93,7 +93,12 @@ enum Task {
     #[command(subcommand)]
     Cache(cache::Args),
     /// Measure the pipeline beside its peers and its lower bounds, and print the table
-    Bench(bench::Args),
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Options of the measuring program; `--help` lists them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
+        args: Vec<String>,
+    },
     /// Print the completions of a shell
     Completions {
         /// Which shell
@@ -169,8 +174,9 @@ impl Run {
                 Ok(Some(format!("{entries} stored results forgotten\n")))
             }
             Task::Cache(cache::Args::Clear) => Ok(Some(format!("$ rm -r {}/cache/gates\n", ctx.store.display()))),
-            Task::Bench(args) if self.dry_run || args.list => bench::list(ctx, args).map(Some),
-            _ if self.dry_run => ci::render(ctx, &self.gates(), ci::Format::Text).map(Some),
+            _ if self.dry_run && !matches!(self.task, Task::Bench { .. }) => {
+                ci::render(ctx, &self.gates(), ci::Format::Text).map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -185,7 +191,7 @@ impl Run {
             Task::Doctor => doctor::plan(ctx),
             Task::SelfTest => self_test::plan(ctx),
             Task::Ci(_) | Task::Cache(_) => ci::all_gates(ctx),
-            Task::Bench(_) | Task::Completions { .. } => vec![],
+            Task::Bench { .. } | Task::Completions { .. } => vec![],
         }
     }
 
@@ -206,7 +212,11 @@ impl Run {
             Task::Docs { .. } => self.check("docs", true, cancel, events).await?,
             Task::Doctor => self.check("doctor", false, cancel, events).await?,
             Task::SelfTest => self.check("self-test", false, cancel, events).await?,
-            Task::Bench(args) => return bench::run(ctx, cancel, args, self.display.json).await,
+            Task::Bench { args } => {
+                let flags = [("--json", self.display.json), ("--list", self.dry_run)];
+                let flags = flags.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag.to_owned());
+                return bench::run(ctx, cancel, &flags.chain(args.iter().cloned()).collect::<Vec<_>>()).await;
+            }
             Task::Cache(cache::Args::Clear) | Task::Completions { .. } => return Ok(Code::Passed),
         };
         Ok(done.code)

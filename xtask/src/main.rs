@@ -8,7 +8,7 @@ use xtask::cli::{Cli, Request, Run, Terminal};
 use xtask::event::{Event, Events};
 use xtask::exit::{Code, UsageError};
 use xtask::report;
-use xtask::tools::cancel::{self, Canceller};
+use xtask::tools::cancel;
 
 fn main() -> ExitCode {
     let code = execute().unwrap_or_else(|error| {
@@ -46,23 +46,9 @@ fn execute() -> Result<Code> {
 
 async fn interruptible(run: &Run, events: &Events) -> Result<Code> {
     let (canceller, cancel) = cancel::pair();
-    let watching = tokio::spawn(watch_signals(canceller, events.clone()));
+    let told = events.clone();
+    let watching = tokio::spawn(cancel::on_signals(canceller, move || told.send(Event::Interrupted)));
     let code = run.run(&cancel, events).await;
     watching.abort();
     code
-}
-
-/// The first SIGINT or SIGTERM stops gently, a second one at once.
-async fn watch_signals(canceller: Canceller, events: Events) -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        canceller.cancel();
-        events.send(Event::Interrupted);
-    }
 }

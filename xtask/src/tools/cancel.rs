@@ -1,5 +1,6 @@
 //! Cancellation: one switch that everything which waits looks at.
 
+use anyhow::{Context as _, Result};
 use tokio::sync::watch;
 
 /// How urgent it is to stop.
@@ -33,6 +34,21 @@ impl Canceller {
         let next = if *self.0.borrow() == Urgency::None { Urgency::Gently } else { Urgency::Now };
         self.0.send_replace(next);
         next
+    }
+}
+
+/// The first SIGINT or SIGTERM stops gently, a second one at once; `tell` is called for each. Never returns by itself.
+pub async fn on_signals(canceller: Canceller, tell: impl Fn()) -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        canceller.cancel();
+        tell();
     }
 }
 

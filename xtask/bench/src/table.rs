@@ -1,7 +1,7 @@
 //! Results → Markdown. Pure.
 
-use super::row::{Aim, Row, Value};
-use super::{Measured, Results};
+use crate::row::{Aim, Row, Value};
+use crate::{Measured, Results};
 
 const HEAD: &str = "| what | median | min | max | runs | ours ÷ this | aim | |\n|---|--:|--:|--:|--:|--:|---|---|\n";
 
@@ -78,9 +78,9 @@ fn time(ms: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::measure::Stats;
-    use super::super::{Group, host, row};
     use super::*;
+    use crate::measure::Stats;
+    use crate::{Group, host, row};
 
     #[test]
     fn times_have_three_digits() {

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::measure::{self, Proof, Stats, Subject, once};
-use super::row::{Aim, Row, Value, times};
-use super::{Bench, Places};
-use crate::engine::gate::Gate;
-use crate::tasks::ci;
-use crate::tools::proc::Command;
+use crate::measure::{self, Proof, Stats, Subject, once};
+use crate::row::{Aim, Row, Value, times};
+use crate::{Bench, Places};
+use xtask::engine::gate::Gate;
+use xtask::tasks::ci;
+use xtask::tools::proc::Command;
 
 const FULL: &str = "`ci --no-cache`";
 const BOUND: &str = "its lower bound";

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use super::Bench;
-use super::row::Aim;
-use crate::disk::read_report;
-use crate::model::Report;
-use crate::report::print_error;
-use crate::tools::proc::{Command, Ended};
-use crate::verdict::Verdict;
+use crate::Bench;
+use crate::row::Aim;
+use xtask::disk::read_report;
+use xtask::model::Report;
+use xtask::report::print_error;
+use xtask::tools::proc::{Command, Ended};
+use xtask::verdict::Verdict;
 
 /// A command that is measured.
 #[derive(Clone, Debug)]
@@ -219,7 +219,7 @@ pub fn report_of(out: &Path) -> Result<Report, String> {
 
 /// In which way a report is not one of gates that all passed, all or none of them `cached`.
 fn unlike(report: &Report, cached: Option<bool>) -> Option<String> {
-    let ids = |wrong: &dyn Fn(&crate::model::GateReport) -> bool| {
+    let ids = |wrong: &dyn Fn(&xtask::model::GateReport) -> bool| {
         let ids: Vec<&str> = report.gates.iter().filter(|gate| wrong(gate)).map(|gate| gate.id.as_str()).collect();
         (!ids.is_empty()).then(|| ids.join(", "))
     };

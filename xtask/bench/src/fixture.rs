@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Bench, Places};
-use crate::config::Config;
-use crate::disk::write_atomically;
-use crate::tools::proc::Command;
+use crate::{Bench, Places};
+use xtask::config::Config;
+use xtask::disk::write_atomically;
+use xtask::tools::proc::Command;
 
 /// How many files git tracks in it.
 pub const FILES: usize = 5000;

@@ -4,9 +4,9 @@ use anyhow::Result;
 use serde::Serialize;
 use time::format_description::well_known::Rfc3339;
 
-use super::Bench;
-use crate::tools::git::Snapshot;
-use crate::tools::proc::Command;
+use crate::Bench;
+use xtask::tools::git::Snapshot;
+use xtask::tools::proc::Command;
 
 /// One thing about the machine or the tools.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -35,12 +35,12 @@ pub async fn describe(bench: &Bench) -> Result<Vec<Fact>> {
     let load = std::fs::read_to_string("/proc/loadavg").ok();
     let load = load.as_deref().and_then(|load| load.split(' ').next()).unwrap_or("unknown");
     let mut peers = Vec::new();
-    for peer in super::peers::PINNED {
+    for peer in crate::peers::PINNED {
         let version = says(&bench.places.tools.join(peer).to_string_lossy(), &["--version"]).await?;
         // Some say their name with it, and some do not.
         peers.push(format!("{peer} {}", version.trim_start_matches(peer).trim_start()));
     }
-    peers.push(format!("turbo {}", super::peers::TURBO));
+    peers.push(format!("turbo {}", crate::peers::TURBO));
     let snapshot = Snapshot::take(&ctx.root, &bench.runner).await?;
     let commit = snapshot.commit.get(..12).unwrap_or("none").to_owned();
     Ok(vec![

@@ -3,9 +3,9 @@
 use serde::Serialize;
 use std::time::Duration;
 
-use super::Places;
-use super::measure::{Samples, Stats, Subject};
-use crate::exit::Code;
+use crate::Places;
+use crate::measure::{Samples, Stats, Subject};
+use xtask::exit::Code;
 
 /// One line of a table.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::measure::{Before, Proof, Samples, Subject, in_turns};
-use super::row::{Aim, Row, Value};
-use super::{Bench, Places};
-use crate::disk::write_atomically;
-use crate::tools::git::Snapshot;
-use crate::tools::proc::Command;
+use crate::measure::{Before, Proof, Samples, Subject, in_turns};
+use crate::row::{Aim, Row, Value};
+use crate::{Bench, Places};
+use xtask::disk::write_atomically;
+use xtask::tools::git::Snapshot;
+use xtask::tools::proc::Command;
 
 const COLD: &str = "first build of the pipeline";
 const EMPTY: &str = "first build of an empty crate with the same packages";

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::measure::{Proof, Subject};
-use super::{Bench, Places};
-use crate::disk::write_atomically;
-use crate::tools::proc::Command;
+use crate::measure::{Proof, Subject};
+use crate::{Bench, Places};
+use xtask::disk::write_atomically;
+use xtask::tools::proc::Command;
 
 /// Peers that the lock of the tools installs.
 pub const PINNED: [&str; 3] = ["prek", "pre-commit", "nox"];

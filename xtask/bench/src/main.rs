@@ -1,8 +1,9 @@
-//! `bench`: what the pipeline costs, beside its peers and its lower bounds, in one run.
+//! `cargo xtask bench`: what the pipeline costs, beside its peers and its lower bounds, in one run.
 //!
 //! Owns what is measured and in which order. How a sample is taken is in [`measure`], what a figure
 //! means is in [`row`], how it is shown in [`table`]. Nothing here is a test: a figure depends on the
-//! machine, and only its ratio to what was measured beside it can be compared.
+//! machine, and only its ratio to what was measured beside it can be compared. A program of its own, so
+//! that nobody has to build it who does not measure.
 
 mod build;
 mod fixture;
@@ -16,40 +17,77 @@ mod table;
 mod unchanged;
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use clap::Parser;
 use serde::Serialize;
+use xtask::context::{Ctx, Places as Folders, surroundings};
+use xtask::exit::{Code, UsageError};
+use xtask::report::{print, print_error};
+use xtask::tools::cancel::{self, Cancel};
+use xtask::tools::environment::{self, Spec};
+use xtask::tools::machine::Machine;
+use xtask::tools::proc::{Command, Runner};
+use xtask::verdict::Unproven;
 
-use crate::context::Ctx;
-use crate::exit::{Code, UsageError};
-use crate::report::{print, print_error};
-use crate::tools::cancel::Cancel;
-use crate::tools::environment::{self, Spec};
-use crate::tools::machine::Machine;
-use crate::tools::proc::{Command, Runner};
-use crate::verdict::Unproven;
 use measure::Subject;
 use row::Row;
 
-/// What the command line says.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+/// Measures the pipeline beside prek, pre-commit, nox and turbo, and beside its lower bounds, in one run
+#[derive(Clone, Debug, Parser)]
+#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
+struct Args {
     /// How often each command is measured, after one time that is not counted
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub runs: u32,
+    runs: u32,
     /// Only these groups
     #[arg(long, value_enum, value_name = "GROUP", value_delimiter = ',')]
-    pub only: Vec<Group>,
+    only: Vec<Group>,
     /// Print what would be measured, and measure nothing
+    #[arg(long, alias = "dry-run")]
+    list: bool,
+    /// Print the figures as JSON instead of Markdown
     #[arg(long)]
-    pub list: bool,
+    json: bool,
+    /// Where pipeline.toml is [default: xtask/config]
+    #[arg(long, value_name = "DIR")]
+    config: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let code = execute().unwrap_or_else(|error| {
+        print_error(&format!("error: {error:#}\n"));
+        if error.is::<UsageError>() { Code::Usage } else { Code::Defect }
+    });
+    code.into()
+}
+
+fn execute() -> Result<Code> {
+    let args = Args::parse();
+    let (env, cwd, now) = surroundings()?;
+    let folders = Folders { config: args.config.clone(), ..Folders::default() };
+    let ctx = Arc::new(Ctx::load(folders, env, &cwd, now)?);
+    if args.list {
+        print(&list(&ctx, &args)?);
+        return Ok(Code::Passed);
+    }
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let (canceller, cancel) = cancel::pair();
+        let watching = tokio::spawn(cancel::on_signals(canceller, || print_error("interrupted\n")));
+        let code = run(&ctx, &cancel, &args, args.json).await;
+        watching.abort();
+        code
+    })
 }
 
 /// Figures that are measured together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Group {
+enum Group {
     /// A run in which nothing has changed, beside peers that do nothing (R7)
     Unchanged,
     /// A run without the cache, beside its lower bound (R8)
@@ -96,7 +134,7 @@ impl Group {
 #[derive(Clone, Debug)]
 struct Places {
     ctx: Arc<Ctx>,
-    /// The program that `cargo xtask` runs, which is this one.
+    /// The program that `cargo xtask` runs, which lies beside this one.
     program: PathBuf,
     /// Everything that is made to be measured: `target/xtask/bench`.
     folder: PathBuf,
@@ -106,7 +144,8 @@ struct Places {
 
 impl Places {
     fn of(ctx: &Arc<Ctx>) -> Result<Self> {
-        let program = std::env::current_exe().context("cannot tell which program this is")?;
+        let me = std::env::current_exe().context("cannot tell which program this is")?;
+        let program = me.with_file_name("xtask");
         let profile = program.parent().and_then(Path::file_name);
         if profile.is_none_or(|name| name != "debug") {
             let way = "only figures of the program that `cargo xtask` runs count: start it by `cargo xtask bench`";
@@ -178,7 +217,7 @@ struct Results {
 }
 
 /// The commands that would be measured, one a line, by group.
-pub fn list(ctx: &Arc<Ctx>, args: &Args) -> Result<String> {
+fn list(ctx: &Arc<Ctx>, args: &Args) -> Result<String> {
     let places = Places::of(ctx)?;
     let mut text = String::new();
     for group in chosen(args) {
@@ -194,7 +233,7 @@ pub fn list(ctx: &Arc<Ctx>, args: &Args) -> Result<String> {
 /// Measures, and prints Markdown, or JSON where `json` is asked for.
 ///
 /// A missed aim counts as a gate that failed, and an aim without a figure as one that did not run.
-pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, args: &Args, json: bool) -> Result<Code> {
+async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, args: &Args, json: bool) -> Result<Code> {
     let places = Places::of(ctx)?;
     let machine = Machine::new(ctx.clone(), cancel.clone());
     let bench = Bench { places, runner: machine.quiet(), machine, runs: args.runs };

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::measure::{self, Proof, Subject, in_turns, once};
-use super::row::{Aim, Row, Value};
-use super::{Bench, Places, fixture, peers};
-use crate::model::Report;
-use crate::report::print_error;
-use crate::tools::proc::quoted;
-use crate::verdict::Verdict;
+use crate::measure::{self, Proof, Subject, in_turns, once};
+use crate::row::{Aim, Row, Value};
+use crate::{Bench, Places, fixture, peers};
+use xtask::model::Report;
+use xtask::report::print_error;
+use xtask::tools::proc::quoted;
+use xtask::verdict::Verdict;
 
 const OWN: &str = "`ci` on the project";
 const LARGE: &str = "`ci` on a project of 5,000 files";

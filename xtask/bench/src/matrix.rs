@@ -8,19 +8,19 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
-use super::measure::{Proof, Subject, in_turns};
-use super::row::{Row, Value};
-use super::{Bench, Places};
-use crate::context::Ctx;
-use crate::disk::{read_report, write_atomically};
-use crate::engine::gate::Gate;
-use crate::report::junit_cases;
-use crate::report::print_error;
-use crate::tasks::test_matrix;
-use crate::tools::environment;
-use crate::tools::proc::Command;
-use crate::tools::redis;
-use crate::verdict::Unproven;
+use crate::measure::{Proof, Subject, in_turns};
+use crate::row::{Row, Value};
+use crate::{Bench, Places};
+use xtask::context::Ctx;
+use xtask::disk::{read_report, write_atomically};
+use xtask::engine::gate::Gate;
+use xtask::report::junit_cases;
+use xtask::report::print_error;
+use xtask::tasks::test_matrix;
+use xtask::tools::environment;
+use xtask::tools::proc::Command;
+use xtask::tools::redis;
+use xtask::verdict::Unproven;
 
 const OURS: &str = "`test-matrix`, without the cache";
 
