@@ -45,6 +45,8 @@ fn a_configuration_that_is_broken() {
 #[test]
 fn a_network_that_is_cut() {
     let mut project = Project::shop();
+    // uv itself is there already; without it the reason would be that it cannot be had.
+    project.xtask(&["doctor"]).assert_code(0);
     project.own_environments();
     project.set("UV_CACHE_DIR", "target/empty-cache");
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
