@@ -132,7 +132,9 @@ impl Ctx {
         let store = root.join("target/xtask");
         let out = places.out.map_or_else(|| store.join("out"), |dir| cwd.join(dir));
         let redactor = Redactor::new(
-            env.iter().filter(|(name, _)| SECRET_WORDS.iter().any(|w| name.contains(w))).map(|(_, v)| v.as_str()),
+            env.iter()
+                .filter(|(name, _)| SECRET_WORDS.iter().any(|word| name.to_uppercase().contains(word)))
+                .map(|(_, v)| v.as_str()),
         );
         Ok(Self {
             root: root.to_owned(),

@@ -1,6 +1,7 @@
 //! Reading and writing files so that nobody ever sees half of one.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -37,6 +38,20 @@ pub fn read_report(path: &Path) -> Result<String, String> {
 /// Whether a relative path stays below the folder that it is relative to.
 pub fn is_inside(path: &str) -> bool {
     Path::new(path).components().all(|part| matches!(part, std::path::Component::Normal(_)))
+}
+
+/// Waits for an advisory lock without blocking the other gates; it ends with the file, also after a crash.
+pub async fn lock(path: &Path) -> Result<std::fs::File> {
+    let cannot = || format!("cannot lock `{}`", path.display());
+    std::fs::create_dir_all(path.parent().unwrap_or(path)).with_context(cannot)?;
+    let file = std::fs::File::create(path).with_context(cannot)?;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(std::fs::TryLockError::Error(e)) => return Err(e).with_context(cannot),
+        }
+    }
 }
 
 #[cfg(test)]

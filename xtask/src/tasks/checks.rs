@@ -6,13 +6,14 @@ use anyhow::Result;
 use time::format_description::well_known::Rfc3339;
 
 use crate::context::{Ctx, Profile};
+use crate::disk::lock;
 use crate::engine::gate::Gate;
 use crate::engine::run::{self, Options, Ran};
 use crate::event::{Event, Events};
-use crate::exit::Code;
+use crate::exit::{Code, UsageError};
 use crate::model::{GateReport, Report, SCHEMA};
 use crate::report::files_of_last_run;
-use crate::tools::cancel::Cancel;
+use crate::tools::cancel::{Cancel, Urgency};
 use crate::tools::catalog;
 use crate::tools::git::Snapshot;
 use crate::tools::machine::Machine;
@@ -44,6 +45,8 @@ pub struct Done {
 pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, checks: Checks) -> Result<Done> {
     let begun = std::time::Instant::now();
     let machine = Arc::new(Machine::new(ctx.clone(), cancel.clone()));
+    // Two runs that write into one folder would read each other's reports.
+    let _alone_here = alone(ctx, cancel, events).await?;
     files_of_last_run::remove(&ctx.out);
     let snapshot = Snapshot::take(&ctx.root, &machine.quiet()).await?;
     let mut report = begin(ctx, &snapshot, &checks);
@@ -57,6 +60,23 @@ pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, checks: Check
     let interrupted = if cancel.is_cancelled() { Code::Interrupted } else { Code::Passed };
     let broken = if defect { Code::Defect } else { Code::Passed };
     Ok(Done { report, code: code.and(interrupted).and(broken) })
+}
+
+/// Waits until no other run writes into the output folder; gives up when the run is cancelled.
+async fn alone(ctx: &Ctx, cancel: &Cancel, events: &Events) -> Result<std::fs::File> {
+    let path = ctx.out.join(".lock");
+    let mut cancel = cancel.clone();
+    let patience = std::time::Duration::from_millis(300);
+    if let Ok(locked) = tokio::time::timeout(patience, lock(&path)).await {
+        return locked;
+    }
+    let out = ctx.out.display();
+    events
+        .send(Event::Note(format!("another run writes into `{out}`; waiting for it (--out DIR takes another folder)")));
+    tokio::select! {
+        locked = lock(&path) => locked,
+        () = cancel.reached(Urgency::Gently) => Err(UsageError("interrupted while another run was at work".into()).into()),
+    }
 }
 
 /// The report before anything has run: every gate is there, and none is green.

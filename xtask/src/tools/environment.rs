@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::machine::Machine;
 use super::proc::{Command, Runner, quoted};
 use super::python::Interpreter;
 use crate::config::{Config, Docs, Tests};
 use crate::context::Ctx;
-use crate::disk::write_atomically;
+use crate::disk::{lock, write_atomically};
 use crate::verdict::{NotRun, Unproven};
 
 /// What an environment is made of.
@@ -129,18 +129,4 @@ fn stamp(ctx: &Ctx, spec: &Spec, interpreter: &Interpreter) -> Result<String, No
     // Its scripts name its own place: an environment that was moved has to be made anew.
     let places = [&spec.folder(ctx), &interpreter.executable].map(|path| path.display().to_string());
     Ok(format!("{}\n{}\n{lock}\n", places.join("\n"), interpreter.build))
-}
-
-/// Waits for an advisory lock without blocking the other gates; it ends with the file, also after a crash.
-async fn lock(path: &Path) -> Result<std::fs::File> {
-    let cannot = || format!("cannot lock `{}`", path.display());
-    std::fs::create_dir_all(path.parent().unwrap_or(path)).with_context(cannot)?;
-    let file = std::fs::File::create(path).with_context(cannot)?;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(std::fs::TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(20)).await,
-            Err(std::fs::TryLockError::Error(e)) => return Err(e).with_context(cannot),
-        }
-    }
 }

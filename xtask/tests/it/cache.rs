@@ -25,6 +25,10 @@ fn a_gate_runs_again_when_what_it_depends_on_changes_and_no_other_does() {
     project.write("checks/__pycache__/x.pyc", "1");
     assert_eq!(project.xtask(&["ci"]).ran(), Vec::<&str>::new());
 
+    // A file that pytest looks for by itself, though no input names it.
+    project.write("conftest.py", "");
+    assert_eq!(project.xtask(&["ci"]).ran(), with_subjects);
+
     // Committing changes nothing that a gate can see.
     project.commit();
     assert_eq!(project.xtask(&["ci"]).ran(), Vec::<&str>::new());

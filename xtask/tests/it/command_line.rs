@@ -132,3 +132,14 @@ fn gits_own_hook_refuses_a_bad_commit_and_takes_a_good_one() {
     ran.assert_code(2);
     assert_eq!(project.read(".git/hooks/pre-commit"), "#!/bin/sh\n");
 }
+
+#[test]
+fn two_runs_that_write_into_one_folder_do_so_one_after_the_other() {
+    let project = Project::shop();
+    let start = || project.command(&["ci", "--no-cache"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let both = [start(), start()].map(|child| child.wait_with_output().unwrap());
+    let said = both.each_ref().map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    assert!(both.iter().all(|output| output.status.success()), "{said:?}");
+    let waited = said.iter().filter(|text| text.contains("another run writes into")).count();
+    assert_eq!(waited, 1, "{said:?}");
+}

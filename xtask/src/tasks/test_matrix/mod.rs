@@ -74,7 +74,7 @@ fn leg(ctx: &Ctx, tests: &Tests, python: &str, more: &[String]) -> Gate {
         unit: "tests",
         tool: ("pytest", tests.lock.clone()),
         inputs: Inputs {
-            files: tests.inputs.clone(),
+            files: inputs(tests),
             ignored: true,
             settings,
             path_tools: if ctx.config.redis.is_some() {
@@ -91,6 +91,28 @@ fn leg(ctx: &Ctx, tests: &Tests, python: &str, more: &[String]) -> Gate {
         elsewhere: None,
         action: action(move |session| run(session, leg.clone())),
     }
+}
+
+/// Files that pytest and coverage look for by themselves, whether or not the configuration thought of them.
+const LOOKED_FOR: &[&str] = &[
+    "conftest.py",
+    "pyproject.toml",
+    "pytest.toml",
+    "pytest.ini",
+    ".pytest.ini",
+    "tox.ini",
+    "setup.cfg",
+    ".coveragerc",
+];
+
+/// What the tests can see.
+fn inputs(tests: &Tests) -> Vec<String> {
+    let folder = tests.directory.trim_end_matches('/');
+    let looked_for = LOOKED_FOR.iter().map(|name| match folder {
+        "." => (*name).to_owned(),
+        _ => format!("{folder}/{name}"),
+    });
+    tests.inputs.iter().cloned().chain(looked_for).collect()
 }
 
 /// Debug text of settings: enough for a key, which only asks whether anything differs.
