@@ -174,6 +174,12 @@ impl Run {
                 Ok(Some(format!("{entries} stored results forgotten\n")))
             }
             Task::Cache(cache::Args::Clear) => Ok(Some(format!("$ rm -r {}/cache/gates\n", ctx.store.display()))),
+            Task::PreCommit { install: true } if self.dry_run => {
+                Ok(Some("writes the file that `git rev-parse --git-path hooks/pre-commit` names\n".to_owned()))
+            }
+            Task::Docs { serve: true } if self.dry_run => {
+                Ok(docs::serve(ctx).map(|(_, command)| format!("$ {command}\n")))
+            }
             _ if self.dry_run && !matches!(self.task, Task::Bench { .. }) => {
                 ci::render(ctx, &self.gates(), ci::Format::Text).map(Some)
             }
@@ -196,7 +202,7 @@ impl Run {
     }
 
     /// Does it.
-    pub async fn run(&self, cancel: &Cancel, events: &Events) -> Result<Code> {
+    pub async fn run(&self, cancel: &Cancel, events: &Events) -> Result<Done> {
         let ctx = &self.ctx;
         let done = match &self.task {
             Task::Ci(args) => ci::run(ctx, cancel, events, args).await?,
@@ -204,9 +210,9 @@ impl Run {
             Task::PreCommit { install: true } => {
                 let path = pre_commit::install(ctx, cancel, events).await.map_err(proved)?;
                 report::print(&format!("`{}` runs the hooks before each commit\n", path.display()));
-                return Ok(Code::Passed);
+                return Ok(Code::Passed.into());
             }
-            Task::Docs { serve: true } => return self.serve(cancel).await,
+            Task::Docs { serve: true } => return self.serve(cancel).await.map(Done::from),
             Task::TestMatrix(args) => self.check("test-matrix", args.pytest.is_empty(), cancel, events).await?,
             Task::PreCommit { .. } => self.check("pre-commit", true, cancel, events).await?,
             Task::Docs { .. } => self.check("docs", true, cancel, events).await?,
@@ -215,11 +221,12 @@ impl Run {
             Task::Bench { args } => {
                 let flags = [("--json", self.display.json), ("--list", self.dry_run)];
                 let flags = flags.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag.to_owned());
-                return bench::run(ctx, cancel, &flags.chain(args.iter().cloned()).collect::<Vec<_>>()).await;
+                let args: Vec<String> = flags.chain(args.iter().cloned()).collect();
+                return bench::run(ctx, cancel, &args).await.map(Done::from);
             }
-            Task::Cache(cache::Args::Clear) | Task::Completions { .. } => return Ok(Code::Passed),
+            Task::Cache(cache::Args::Clear) | Task::Completions { .. } => return Ok(Code::Passed.into()),
         };
-        Ok(done.code)
+        Ok(done)
     }
 
     async fn check(&self, task: &'static str, cache: bool, cancel: &Cancel, events: &Events) -> Result<Done> {
@@ -237,8 +244,9 @@ impl Run {
         };
         let machine = Machine::new(self.ctx.clone(), cancel.clone());
         environment::ensure(&machine, &machine.quiet(), &spec).await.map_err(proved)?;
-        machine.quiet().foreground(&command).await?;
-        Ok(Code::Passed)
+        let status = machine.quiet().foreground(&command).await?;
+        // Ctrl-C is how it is meant to end.
+        Ok(if status.success() || cancel.is_cancelled() { Code::Passed } else { Code::Failed })
     }
 }
 

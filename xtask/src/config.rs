@@ -61,6 +61,9 @@ pub struct Python {
 pub struct Hooks {
     /// The configuration that both pre-commit and prek accept.
     pub config: String,
+    /// Ids of hooks that may have no file to look at; any other one that has none was not run.
+    #[serde(default)]
+    pub may_be_idle: Vec<String>,
     /// When the hooks are stopped.
     #[serde(default = "ten_minutes", with = "duration")]
     pub timeout: Duration,

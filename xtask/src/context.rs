@@ -131,11 +131,7 @@ impl Ctx {
         let config = Config::load(&config_dir)?;
         let store = root.join("target/xtask");
         let out = places.out.map_or_else(|| store.join("out"), |dir| cwd.join(dir));
-        let redactor = Redactor::new(
-            env.iter()
-                .filter(|(name, _)| SECRET_WORDS.iter().any(|word| name.to_uppercase().contains(word)))
-                .map(|(_, v)| v.as_str()),
-        );
+        let redactor = Redactor::new(secrets(&env).iter().map(String::as_str));
         Ok(Self {
             root: root.to_owned(),
             out,
@@ -187,6 +183,20 @@ impl Ctx {
         }
         Some(parts.join("/"))
     }
+}
+
+/// Values that must not be shown: of variables that are named like secrets (a long one line by line, as logs
+/// have it), and the passwords in the addresses of proxies and package indexes.
+fn secrets(env: &BTreeMap<String, String>) -> Vec<String> {
+    let named = |name: &str| SECRET_WORDS.iter().any(|word| name.to_uppercase().contains(word));
+    let values = env.iter().filter(|(name, _)| named(name)).map(|(_, value)| value);
+    let lines =
+        values.flat_map(|value| std::iter::once(value.as_str()).chain(value.lines().filter(|line| line.len() >= 16)));
+    let passwords = env.values().flat_map(|value| value.split_whitespace()).filter_map(|address| {
+        let (user, _) = address.split_once("://")?.1.split('/').next()?.rsplit_once('@')?;
+        Some(user.split_once(':').map_or(user, |(_, password)| password))
+    });
+    lines.chain(passwords).map(str::to_owned).collect()
 }
 
 /// The process's environment and working folder, and the time.
@@ -241,6 +251,22 @@ mod tests {
         ] {
             assert_eq!(ctx.relative(Path::new(path)).as_deref(), relative, "{path}");
         }
+    }
+
+    #[test]
+    fn secrets_are_known_by_name_line_and_address() {
+        let env = [
+            ("MY_TOKEN", "abcdef-token"),
+            ("deploy_private_key", "-----BEGIN KEY-----\nAAAAAAAAAAAAAAAAAAAAAAAA\n-----END KEY-----"),
+            ("UV_INDEX_URL", "https://someone:p4ssword@index.invalid/simple"),
+            ("PLAIN", "nothing to hide"),
+        ];
+        let env = env.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+        let found = secrets(&env);
+        for secret in ["abcdef-token", "AAAAAAAAAAAAAAAAAAAAAAAA", "p4ssword"] {
+            assert!(found.iter().any(|known| known == secret), "{secret} in {found:?}");
+        }
+        assert!(!found.iter().any(|known| known.contains("hide")));
     }
 
     #[test]

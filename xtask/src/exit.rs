@@ -61,6 +61,11 @@ impl From<Code> for std::process::ExitCode {
 #[error("{0}")]
 pub struct UsageError(pub String);
 
+/// The run was stopped before it had anything to report: exit code 130.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
 #[cfg(test)]
 mod tests {
     use super::Code::*;

@@ -6,14 +6,19 @@ use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use xtask::cli::{Cli, Request, Run, Terminal};
 use xtask::event::{Event, Events};
-use xtask::exit::{Code, UsageError};
+use xtask::exit::{Code, Interrupted, UsageError};
 use xtask::report;
+use xtask::tasks::checks::Done;
 use xtask::tools::cancel;
 
 fn main() -> ExitCode {
     let code = execute().unwrap_or_else(|error| {
         report::print_error(&format!("error: {error:#}\n"));
-        if error.is::<UsageError>() { Code::Usage } else { Code::Defect }
+        match () {
+            () if error.is::<UsageError>() => Code::Usage,
+            () if error.is::<Interrupted>() => Code::Interrupted,
+            () => Code::Defect,
+        }
     });
     code.into()
 }
@@ -39,16 +44,16 @@ fn execute() -> Result<Code> {
     drop(events);
     runtime.shutdown_background();
     let written = reporter.finish();
-    let code = ran?;
+    let done = ran?;
     written?;
-    Ok(code)
+    Ok(done.code)
 }
 
-async fn interruptible(run: &Run, events: &Events) -> Result<Code> {
+async fn interruptible(run: &Run, events: &Events) -> Result<Done> {
     let (canceller, cancel) = cancel::pair();
     let told = events.clone();
     let watching = tokio::spawn(cancel::on_signals(canceller, move || told.send(Event::Interrupted)));
-    let code = run.run(&cancel, events).await;
+    let done = run.run(&cancel, events).await;
     watching.abort();
-    code
+    done
 }

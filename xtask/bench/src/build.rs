@@ -108,7 +108,7 @@ fn compiled(stderr: &str) -> usize {
 
 async fn copy_workspace(bench: &Bench) -> Result<()> {
     let (root, copy) = (&bench.places.ctx.root, copy(&bench.places));
-    let snapshot = Snapshot::take(root, &bench.runner).await?;
+    let snapshot = Snapshot::take(root, &bench.runner, &[]).await?;
     let _absent = std::fs::remove_dir_all(&copy);
     for path in snapshot.paths().filter(|path| root.join(path).is_file()) {
         let (from, to) = (root.join(path), copy.join(path));

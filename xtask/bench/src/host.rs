@@ -5,7 +5,6 @@ use serde::Serialize;
 use time::format_description::well_known::Rfc3339;
 
 use crate::Bench;
-use xtask::tools::git::Snapshot;
 use xtask::tools::proc::Command;
 
 /// One thing about the machine or the tools.
@@ -41,7 +40,7 @@ pub async fn describe(bench: &Bench) -> Result<Vec<Fact>> {
         peers.push(format!("{peer} {}", version.trim_start_matches(peer).trim_start()));
     }
     peers.push(format!("turbo {}", crate::peers::TURBO));
-    let snapshot = Snapshot::take(&ctx.root, &bench.runner).await?;
+    let snapshot = bench.machine.snapshot().await?;
     let commit = snapshot.commit.get(..12).unwrap_or("none").to_owned();
     Ok(vec![
         Fact { name: "measured", value: ctx.started.format(&Rfc3339).unwrap_or_default() },

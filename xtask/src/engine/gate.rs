@@ -51,6 +51,8 @@ pub struct Gate {
 pub struct Inputs {
     /// Files and folders whose tracked and untracked files count; `.` is the whole repository.
     pub files: Vec<String>,
+    /// Further files that count where they are there.
+    pub optional: Vec<String>,
     /// Whether ignored files below `files` count too.
     pub ignored: bool,
     /// The part of the configuration that the gate reads, as text.

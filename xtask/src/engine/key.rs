@@ -43,7 +43,7 @@ impl Key {
         let locks: Vec<String> = gate.environments.iter().map(|spec| spec.lock.clone()).collect();
         key.add("lock", snapshot.files(&locks)?);
         key.add("tools", path_tools(gate, machine)?);
-        key.add("files", snapshot.files(&gate.inputs.files)?);
+        key.add("files", snapshot.files(&[&gate.inputs.files[..], &gate.inputs.optional].concat())?);
         if gate.inputs.ignored {
             key.add("ignored files", snapshot.ignored(&gate.inputs.files, &machine.ctx.config.cache.generated)?);
         }
@@ -182,6 +182,7 @@ mod tests {
                 tool: ("t", String::new()),
                 inputs: super::super::gate::Inputs {
                     files: vec!["src".into()],
+                    optional: vec![],
                     ignored: true,
                     settings: "floor 90".into(),
                     path_tools: vec!["fake-redis"],
@@ -234,7 +235,7 @@ mod tests {
                 |args: &[&str]| crate::tools::proc::Command::new("git", self.folder.path()).args(args.iter().copied());
             machine.quiet().read_bytes(&git(&["init", "-q"])).await.unwrap();
             machine.quiet().read_bytes(&git(&["add", "src/tracked.py"])).await.unwrap();
-            let snapshot = Snapshot::take(self.folder.path(), &machine.quiet()).await.unwrap();
+            let snapshot = Snapshot::take(self.folder.path(), &machine.quiet(), &[]).await.unwrap();
             let before: Vec<&GateReport> = self.before.iter().collect();
             Key::of(&self.gate, &machine, &snapshot, &before).await.unwrap().unwrap()
         }

@@ -127,7 +127,14 @@ impl Run<'_> {
                     self.finish(report);
                     continue;
                 }
-                let key = self.key(gate).await?;
+                let key = match self.key(gate).await {
+                    Ok(key) => key,
+                    Err(error) => {
+                        let reason = format!("its inputs cannot be read: {error:#}");
+                        self.finish(GateReport { reason, ..planned[next].clone() });
+                        continue;
+                    }
+                };
                 if let Some(report) = self.cached(gate, &planned[next], key.as_ref()) {
                     self.finish(report);
                     continue;
@@ -183,8 +190,17 @@ impl Run<'_> {
         if self.options.fail_fast && self.red {
             return not_run("not started: another gate was red first (--fail-fast)".into(), gate.again.clone());
         }
+        if let Some(input) = self.absent_input(gate) {
+            let fix = format!("mend the inputs of `{}` in pipeline.toml", gate.id);
+            return not_run(format!("the input `{input}` matches no file"), fix);
+        }
         let missing = gate.after.iter().filter_map(|id| self.done.get(id)).find(|r| r.verdict == Verdict::DidNotRun)?;
         not_run(format!("needs `{}`, which did not run", missing.id), missing.fix.clone())
+    }
+
+    /// An input that names nothing would never change, and a pass would be taken from the cache for ever.
+    fn absent_input<'a>(&self, gate: &'a Gate) -> Option<&'a String> {
+        gate.inputs.files.iter().find(|&input| !self.snapshot.has(input))
     }
 
     async fn key(&self, gate: &Gate) -> Result<Option<Key>> {
@@ -238,14 +254,17 @@ impl Run<'_> {
             && self.options.cache
             && report.verdict == Verdict::Pass
         {
-            self.store_if_unchanged(gate, &report, &key).await?;
+            // A result that cannot be stored is a slower next run and no worse answer.
+            if let Err(error) = self.store_if_unchanged(gate, &report, &key).await {
+                self.events.send(Event::Note(format!("{}: not stored: {error:#}", gate.id)));
+            }
         }
         Ok(report)
     }
 
     /// Stores a pass, unless what it depends on changed while it ran.
     async fn store_if_unchanged(&self, gate: &Gate, report: &GateReport, key: &Key) -> Result<()> {
-        let now = Snapshot::take(&self.machine.ctx.root, &self.machine.quiet()).await?;
+        let now = self.machine.snapshot().await?;
         let before: Vec<&GateReport> = gate.after.iter().filter_map(|id| self.done.get(id)).collect();
         match Key::of(gate, self.machine, &now, &before).await? {
             Some(after) if after == *key => self.store.put(report, key, &self.machine.ctx.out),

@@ -75,6 +75,8 @@ impl Store {
         std::fs::create_dir_all(&gate).with_context(|| format!("cannot make `{}`", gate.display()))?;
         let scratch = tempfile::tempdir_in(&gate).context("cannot make a folder in the cache")?;
         let mut files = Vec::new();
+        let empty = report.artifacts.iter().find(|artifact| files_of(out, artifact).is_empty());
+        anyhow::ensure!(empty.is_none(), "the artifact `{}` is empty", empty.map_or("", String::as_str));
         for path in report.artifacts.iter().flat_map(|artifact| files_of(out, artifact)) {
             let bytes = std::fs::read(out.join(&path)).with_context(|| format!("cannot read the artifact `{path}`"))?;
             write_file(&scratch.path().join("files").join(&path), &bytes)?;

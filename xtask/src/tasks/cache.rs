@@ -12,10 +12,9 @@ use crate::engine::key::Key;
 use crate::engine::run::Options;
 use crate::engine::session::Session;
 use crate::engine::store::Store;
-use crate::event::Events;
+use crate::event::{Event, Events};
 use crate::model::GateReport;
 use crate::tools::cancel::Cancel;
-use crate::tools::git::Snapshot;
 use crate::tools::machine::Machine;
 use crate::verdict::{Finding, NotRun, Outcome, Severity, Unproven};
 
@@ -40,7 +39,12 @@ fn percent(text: &str) -> Result<u32, String> {
 /// Runs again what is stored for the inputs as they are now; no two runs take the same sample.
 pub async fn audit(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, sample: u32) -> Result<Done> {
     let machine = Machine::new(ctx.clone(), cancel.clone());
-    let snapshot = Snapshot::take(&ctx.root, &machine.quiet()).await?;
+    let snapshot = machine.snapshot().await?;
+    let later =
+        ci::all_gates(ctx).into_iter().filter(|gate| !gate.after.is_empty()).map(|gate| gate.id).collect::<Vec<_>>();
+    if !later.is_empty() {
+        events.send(Event::Note(format!("not audited, for they read what others leave: {}", later.join(", "))));
+    }
     let scratch = ctx.store.join("audit");
     let store = Store::new(&ctx.store);
     let mut hits: Vec<(Gate, GateReport)> = Vec::new();

@@ -10,7 +10,7 @@ use crate::disk::lock;
 use crate::engine::gate::Gate;
 use crate::engine::run::{self, Options, Ran};
 use crate::event::{Event, Events};
-use crate::exit::{Code, UsageError};
+use crate::exit::{Code, Interrupted};
 use crate::model::{GateReport, Report, SCHEMA};
 use crate::report::files_of_last_run;
 use crate::tools::cancel::{Cancel, Urgency};
@@ -32,13 +32,19 @@ pub struct Checks {
     pub options: Options,
 }
 
-/// A report, and the exit code that it means.
+/// What the process ends with. The output folder is its own as long as this lives, which has to be until
+/// the reporter has written its last file.
 #[derive(Debug)]
 pub struct Done {
-    /// The whole report.
-    pub report: Report,
-    /// What the process ends with.
+    /// The exit code.
     pub code: Code,
+    _alone_here: Option<std::fs::File>,
+}
+
+impl From<Code> for Done {
+    fn from(code: Code) -> Self {
+        Self { code, _alone_here: None }
+    }
 }
 
 /// Runs the gates. Everything that happens goes to `events`, the last of them being the report.
@@ -46,20 +52,22 @@ pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, checks: Check
     let begun = std::time::Instant::now();
     let machine = Arc::new(Machine::new(ctx.clone(), cancel.clone()));
     // Two runs that write into one folder would read each other's reports.
-    let _alone_here = alone(ctx, cancel, events).await?;
+    let alone_here = alone(ctx, cancel, events).await?;
     files_of_last_run::remove(&ctx.out);
-    let snapshot = Snapshot::take(&ctx.root, &machine.quiet()).await?;
+    let snapshot = machine.snapshot().await?;
     let mut report = begin(ctx, &snapshot, &checks);
     events.send(Event::Planned(Box::new(report.clone())));
     let planned = report.gates.clone();
     let Ran { gates, defect } = run::run(&checks.gates, planned, &snapshot, &machine, &checks.options, events).await?;
     report.gates = gates;
-    let code = end(ctx, &mut report);
+    let mut code = end(ctx, &mut report);
+    if defect || cancel.is_cancelled() {
+        report.verdict = Verdict::DidNotRun;
+        code = code.and(if defect { Code::Defect } else { Code::Interrupted });
+    }
     report.duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     events.send(Event::Ended(Box::new(report.clone())));
-    let interrupted = if cancel.is_cancelled() { Code::Interrupted } else { Code::Passed };
-    let broken = if defect { Code::Defect } else { Code::Passed };
-    Ok(Done { report, code: code.and(interrupted).and(broken) })
+    Ok(Done { code, _alone_here: Some(alone_here) })
 }
 
 /// Waits until no other run writes into the output folder; gives up when the run is cancelled.
@@ -75,7 +83,7 @@ async fn alone(ctx: &Ctx, cancel: &Cancel, events: &Events) -> Result<std::fs::F
         .send(Event::Note(format!("another run writes into `{out}`; waiting for it (--out DIR takes another folder)")));
     tokio::select! {
         locked = lock(&path) => locked,
-        () = cancel.reached(Urgency::Gently) => Err(UsageError("interrupted while another run was at work".into()).into()),
+        () = cancel.reached(Urgency::Gently) => Err(Interrupted.into()),
     }
 }
 

@@ -50,6 +50,7 @@ fn plan(ctx: &Ctx) -> Vec<Gate> {
         tool: ("mkdocs", spec.lock.clone()),
         inputs: Inputs {
             files: docs.inputs.clone(),
+            optional: vec![],
             ignored: true,
             settings: format!("{docs:?}"),
             path_tools: vec!["uv"],

@@ -8,7 +8,6 @@ use regex_lite::Regex;
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs, action};
 use crate::engine::session::Session;
-use crate::tools::git::Snapshot;
 use crate::tools::proc::{Command, Ended, Exit};
 use crate::verdict::{Evidence, Finding, Outcome, Severity, Unproven, Work};
 
@@ -79,7 +78,7 @@ fn finding(rule: &str, path: Option<String>, line: Option<u32>, message: String)
 /// rustfmt says nothing of what it looked at; the files that git knows are what it was given.
 async fn formatted(session: Session, ended: Ended) -> Result<Outcome, Unproven> {
     let ctx = session.ctx();
-    let snapshot = Snapshot::take(&ctx.root, &session.machine.quiet()).await?;
+    let snapshot = session.machine.snapshot().await?;
     let files = snapshot.paths().filter(|path| path.ends_with(".rs")).count();
     let place = Regex::new(r"^Diff in (.+?):(\d+):?$").map_err(anyhow::Error::from)?;
     let findings: Vec<Finding> = ended

@@ -6,7 +6,6 @@ use super::{ALL, Task};
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs, action};
 use crate::engine::session::Session;
-use crate::tools::git::Snapshot;
 use crate::verdict::{Evidence, Finding, Outcome, Severity, Unproven, Work};
 
 /// Part of `ci`.
@@ -38,7 +37,7 @@ fn plan(ctx: &Ctx) -> Vec<Gate> {
 
 async fn look(session: Session) -> Result<Outcome, Unproven> {
     let ctx = session.ctx();
-    let snapshot = Snapshot::take(&ctx.root, &session.machine.quiet()).await?;
+    let snapshot = session.machine.snapshot().await?;
     let subjects = ALL.iter().flat_map(|task| task.subjects).filter(|subject| !subject.markers.is_empty());
     let (mut looked_for, mut findings) = (0, Vec::new());
     for subject in subjects {
@@ -70,5 +69,5 @@ fn undeclared(table: &str, path: &str) -> Finding {
 /// Fixtures of tests are no subjects of the project.
 fn is_marked(path: &str, markers: &[&str]) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
-    markers.contains(&name) && !path.split('/').any(|part| part == "tests" || part == "fixtures")
+    markers.contains(&name) && !path.split('/').any(|part| part == "fixtures")
 }

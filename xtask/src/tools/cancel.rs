@@ -37,13 +37,16 @@ impl Canceller {
     }
 }
 
-/// The first SIGINT or SIGTERM stops gently, a second one at once; `tell` is called for each. Never returns by itself.
+/// The first SIGINT, SIGTERM or SIGHUP stops gently, a second one at once; `tell` is called for each. Never returns by itself.
 pub async fn on_signals(canceller: Canceller, tell: impl Fn()) -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+    // The terminal was closed.
+    let mut hangup = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
     loop {
         tokio::select! {
+            _ = hangup.recv() => {}
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }

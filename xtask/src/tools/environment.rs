@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::cancel::Urgency;
 use super::machine::Machine;
 use super::proc::{Command, Runner, quoted};
 use super::python::Interpreter;
@@ -100,7 +101,12 @@ pub async fn ensure(machine: &Machine, runner: &Runner, spec: &Spec) -> Result<E
     let wanted = stamp(ctx, spec, &environment.interpreter)?;
     let guard = machine.environment_guard(&spec.name).await;
     let _one_of_this_run = guard.lock().await;
-    let _one_of_all_runs = lock(&ctx.environments.join(format!("{}.lock", spec.name))).await?;
+    let mut cancel = machine.cancel.clone();
+    let lock_file = ctx.environments.join(format!("{}.lock", spec.name));
+    let _one_of_all_runs = tokio::select! {
+        locked = lock(&lock_file) => locked?,
+        () = cancel.reached(Urgency::Gently) => return Err(NotRun::new("interrupted", "run it again").into()),
+    };
     let stamp_file = environment.folder.join(".forge-stamp");
     if std::fs::read_to_string(&stamp_file).is_ok_and(|stamp| stamp == wanted) {
         return Ok(environment);

@@ -42,8 +42,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Asks git about `root`, which is the top of the working tree.
-    pub async fn take(root: &Path, runner: &Runner) -> Result<Self> {
+    /// Asks git about `root`, which is the top of the working tree; what lies below `own` is left out.
+    pub async fn take(root: &Path, runner: &Runner, own: &[String]) -> Result<Self> {
         let status = Command::new("git", root).args([
             "--no-optional-locks",
             "status",
@@ -63,10 +63,17 @@ impl Snapshot {
             Ok(entries) => entries,
             Err(_) => listed(root, runner).await?,
         };
-        Ok(Self::from_parts(root, &String::from_utf8_lossy(&answer), index))
+        let snapshot = Self::from_parts(root, &String::from_utf8_lossy(&answer), index, own);
+        let unreadable = snapshot.paths().find(|path| path.contains(char::REPLACEMENT_CHARACTER)).map(str::to_owned);
+        match unreadable {
+            Some(path) => {
+                Err(UsageError(format!("the name of `{path}` is not Unicode; no gate could look at it")).into())
+            }
+            None => Ok(snapshot),
+        }
     }
 
-    fn from_parts(root: &Path, status: &str, index: Vec<git_index::Entry>) -> Self {
+    fn from_parts(root: &Path, status: &str, index: Vec<git_index::Entry>, own: &[String]) -> Self {
         let mut snapshot = Self { root: root.to_owned(), ..Self::default() };
         for entry in index {
             let state =
@@ -74,13 +81,13 @@ impl Snapshot {
             snapshot.files.insert(entry.path, state);
         }
         for record in status.split('\0').filter(|r| !r.is_empty()) {
-            snapshot.apply(record);
+            snapshot.apply(record, own);
         }
         snapshot
     }
 
     /// One record of `git status --porcelain=v2 -z`, see git-status(1).
-    fn apply(&mut self, record: &str) {
+    fn apply(&mut self, record: &str, own: &[String]) {
         let (kind, rest) = record.split_at(record.len().min(2));
         match kind {
             "# " => {
@@ -89,6 +96,7 @@ impl Snapshot {
                 }
             }
             "! " => self.ignored.push(rest.to_owned()),
+            "? " if is_below(rest.trim_end_matches('/'), own) => {}
             "? " => {
                 self.dirty = true;
                 self.files.insert(rest.to_owned(), State::on_disk());
@@ -103,6 +111,15 @@ impl Snapshot {
                 }
             }
         }
+    }
+
+    /// Whether an input names anything: a tracked, untracked or ignored file, or a folder that has one.
+    pub fn has(&self, input: &str) -> bool {
+        let inputs = [input.to_owned()];
+        let below = |path: &String| is_below(path.trim_end_matches('/'), &inputs);
+        input == "."
+            || self.files.keys().any(below)
+            || self.ignored.iter().any(|path| below(path) || input.starts_with(path.as_str()))
     }
 
     /// Tracked and untracked files at or below `inputs` (`.` is everything), each with an identity of its content.
@@ -186,8 +203,11 @@ fn identity_on_disk(path: &Path) -> Result<Option<String>> {
         return Ok(Some(format!("120000 {}", blob_id(target.to_string_lossy().as_bytes()))));
     }
     if meta.is_dir() {
-        // A repository within the repository: its files are not ours.
-        return Ok(Some("160000".to_owned()));
+        // A repository within the repository: what is in it is not known, so it equals nothing, not even itself.
+        return Ok(Some(format!("160000 {:?}", std::time::SystemTime::now())));
+    }
+    if !meta.is_file() {
+        return Ok(Some("neither file nor link".to_owned()));
     }
     let mode = if meta.permissions().mode() & 0o111 != 0 { "100755" } else { "100644" };
     let bytes = std::fs::read(path).with_context(unreadable)?;
@@ -261,7 +281,7 @@ mod tests {
         }
 
         async fn snapshot(&self) -> Snapshot {
-            Snapshot::take(self.0.path(), &self.1).await.unwrap()
+            Snapshot::take(self.0.path(), &self.1, &[]).await.unwrap()
         }
     }
 

@@ -8,6 +8,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 use super::acquire::{self, Uv};
 use super::cancel::Cancel;
+use super::git::Snapshot;
 use super::proc::Runner;
 use super::python::{self, Interpreter};
 use super::stat_cache::StatCache;
@@ -53,6 +54,13 @@ impl Machine {
             on_line: None,
             nice: 0,
         }
+    }
+
+    /// The working tree as it is now, without what the pipeline itself writes into it.
+    pub async fn snapshot(&self) -> anyhow::Result<Snapshot> {
+        let ctx = &self.ctx;
+        let own = [&ctx.out, &ctx.store].into_iter().filter_map(|path| ctx.relative(path)).collect::<Vec<_>>();
+        Snapshot::take(&ctx.root, &self.quiet(), &own).await
     }
 
     /// The interpreter of version `asked`.

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rustix::process::{Pid, Signal, kill_process_group, setpriority_pgrp};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, setpriority_pgrp};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
 use tokio::process::Child;
 
@@ -225,7 +225,7 @@ impl Runner {
     /// Runs `command` and gives its standard output as it is, for formats that are not text.
     pub async fn read_bytes(&self, command: &Command) -> Result<Vec<u8>> {
         let mut process = self.prepared(command);
-        process.stdin(Stdio::null()).kill_on_drop(true);
+        process.stdin(Stdio::null()).process_group(0).kill_on_drop(true);
         let output = process.output().await.with_context(|| format!("cannot start `{command}`"))?;
         if !output.status.success() {
             let words = self.redactor.clean(&String::from_utf8_lossy(&output.stderr));
@@ -247,7 +247,23 @@ impl Runner {
     pub async fn foreground(&self, command: &Command) -> Result<ExitStatus> {
         let mut process = self.prepared(command);
         process.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
-        process.status().await.with_context(|| format!("cannot start `{command}`"))
+        let mut child = process.kill_on_drop(true).spawn().with_context(|| format!("cannot start `{command}`"))?;
+        let mut cancel = self.cancel.clone();
+        tokio::select! {
+            status = child.wait() => return status.context("cannot wait for a process"),
+            () = cancel.reached(Urgency::Gently) => {}
+        }
+        // Ctrl-C reached it as well; a signal that came to us alone is passed on.
+        if let Some(pid) = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
+            let _gone = kill_process(pid, Signal::TERM);
+        }
+        tokio::select! {
+            status = child.wait() => status.context("cannot wait for a process"),
+            () = cancel.reached(Urgency::Now) => {
+                child.kill().await.context("cannot stop a process")?;
+                child.wait().await.context("cannot wait for a process")
+            }
+        }
     }
 
     #[allow(

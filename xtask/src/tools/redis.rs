@@ -78,5 +78,6 @@ async fn answers(socket: &Path) -> bool {
         stream.read_exact(&mut answer).await?;
         std::io::Result::Ok(answer == *b"+PONG")
     };
-    ping.await.unwrap_or(false)
+    // A server that takes the question and does not answer is not ready either.
+    tokio::time::timeout(Duration::from_secs(1), ping).await.is_ok_and(|answered| answered.unwrap_or(false))
 }

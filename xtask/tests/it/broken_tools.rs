@@ -63,6 +63,9 @@ fn a_process_that_ends_before_its_tests() {
     let project = Project::shop();
     project.write("checks/test_exit.py", "import os\n\n\ndef test_exit():\n    os._exit(0)\n");
     assert_did_not_run(&project.xtask(&["test-matrix"]), "test-matrix/3.12", "wrote no report");
+    let early = "import pytest\n\n\ndef test_exit():\n    pytest.exit('enough', returncode=0)\n\n\ndef test_later():\n    assert False\n";
+    project.write("checks/test_exit.py", early);
+    assert_did_not_run(&project.xtask(&["test-matrix"]), "test-matrix/3.12", "pytest was stopped before its end");
     project.write("checks/test_exit.py", "import os\n\n\ndef test_exit():\n    os.kill(os.getpid(), 9)\n");
     assert_did_not_run(&project.xtask(&["test-matrix"]), "test-matrix/3.12", "killed by signal 9");
 }
@@ -109,6 +112,39 @@ fn hooks_that_cannot_run() {
         project.write(".pre-commit-config.yaml", text);
         assert_did_not_run(&project.xtask(&["pre-commit"]), "pre-commit", words);
     }
+    // A hook that finds nothing to look at is missed, unless the configuration says that it may.
+    project.write(".pre-commit-config.yaml", &config.replace("files: ^backend/", "files: ^backedn/"));
+    assert_did_not_run(&project.xtask(&["pre-commit"]), "pre-commit", "hook `mypy-3.10` had no file to look at");
+    let idle = "[hooks]\nmay_be_idle = [\"mypy-3.10\", \"mypy-3.11\", \"mypy-3.12\"]";
+    project.edit("xtask/config/pipeline.toml", "[hooks]", idle);
+    project.xtask(&["pre-commit"]).assert_code(0);
+    // The program that runs the hooks is gone, breaks down, or hangs.
+    project.own_environments();
+    project.xtask(&["pre-commit"]).assert_code(0);
+    let prek = project.path().join("target/xtask/env/tools/bin/prek");
+    for (script, words) in [
+        ("#!/bin/sh\nexit 0\n", "0 of the 15 declared hooks were reported"),
+        ("#!/bin/sh\necho 'ruff check......Passed'\n", "1 of the 15 declared hooks were reported"),
+        ("#!/bin/sh\nexit 3\n", "prek exit code 3"),
+        ("#!/bin/sh\nkill -9 $$\n", "prek killed by signal 9"),
+    ] {
+        std::fs::remove_file(&prek).unwrap();
+        std::fs::write(&prek, script).unwrap();
+        std::fs::set_permissions(&prek, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        assert_did_not_run(&project.xtask(&["ci", "--no-cache", "--only", "pre-commit"]), "pre-commit", words);
+    }
+    std::fs::remove_file(&prek).unwrap();
+    std::fs::remove_file(project.path().join("target/xtask/env/tools/bin/pre-commit")).unwrap();
+    let ran = project.xtask(&["ci", "--no-cache", "--only", "pre-commit"]);
+    assert_did_not_run(&ran, "pre-commit", "installs neither prek nor pre-commit");
     std::fs::remove_file(project.path().join(".pre-commit-config.yaml")).unwrap();
     assert_did_not_run(&project.xtask(&["pre-commit"]), "pre-commit", "cannot be read");
+}
+
+#[test]
+fn an_input_that_names_nothing() {
+    let project = Project::shop();
+    project.edit("ci/pipeline.toml", "inputs = [\"shop\"", "inputs = [\"shopp\"");
+    let ran = project.xtask(&["ci", "--only", "test-matrix"]);
+    assert_did_not_run(&ran, "test-matrix/3.12", "the input `shopp` matches no file");
 }

@@ -6,7 +6,7 @@ use super::support::Project;
 fn what_a_test_prints_commands_nobody() {
     let mut project = Project::shop();
     let test = "def test_evil():\n    print('::set-output name=x::printed')\n    print('\\x1b]0;title\\x07\\x1b[31mred')\n    \
-                raise ValueError('::error::x @team <img src=1> ##[error]y s3cret-value \\x1b[31m')\n";
+                raise ValueError('\\x9b31m\\u202e ::error::x @team <img src=1> ##[error]y s3cret-value \\x1b[31m')\n";
     project.write("checks/test_evil.py", test);
     project.set("GITHUB_ACTIONS", "true");
     project.set("MY_API_TOKEN", "s3cret-value");
@@ -26,6 +26,7 @@ fn what_a_test_prints_commands_nobody() {
         let text = project.read(&format!("target/xtask/out/{file}"));
         assert!(!text.contains("s3cret-value"), "{file}: {text}");
         assert!(!text.contains('\u{1b}') && !text.contains("\\u001b"), "{file}: {text}");
+        assert!(!text.contains('\u{9b}') && !text.contains('\u{202e}'), "{file}: {text}");
     }
     let summary = project.read("target/step.md");
     assert!(!summary.contains("<img") && !summary.contains("@team"), "{summary}");

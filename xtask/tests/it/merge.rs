@@ -69,6 +69,14 @@ fn what_is_missing_doubled_foreign_or_untrue_did_not_run() {
     // An artifact outside of the folder, or one that did not arrive.
     std::fs::write(leg(2), docs.replace("\"site/\"", "\"../../../pyproject.toml\"")).unwrap();
     refused("lies outside");
+    // A folder of artifacts that did not arrive.
+    std::fs::write(leg(2), &docs).unwrap();
+    std::fs::rename(project.path().join("target/legs/2/site"), project.path().join("target/site")).unwrap();
+    refused("the artifact `site/` did not arrive");
+    std::fs::rename(project.path().join("target/site"), project.path().join("target/legs/2/site")).unwrap();
+    // Part of a leg, by another command.
+    std::fs::write(leg(2), docs.replace("\"task\": \"ci\"", "\"task\": \"docs\"")).unwrap();
+    refused("it is of the task `docs`");
     // Doubled.
     std::fs::write(leg(2), &docs).unwrap();
     std::fs::create_dir_all(project.path().join("target/legs/again")).unwrap();
@@ -88,6 +96,15 @@ fn a_red_leg_makes_the_whole_red() {
     merged.assert_code(10);
     assert_eq!(merged.red(), ["docs"]);
     assert_eq!(merged.gate("docs").findings[0].line, Some(3));
+}
+
+#[test]
+fn where_nothing_arrived_no_gate_was_reported() {
+    let project = Project::shop();
+    let merged = merge(&project);
+    merged.assert_code(20);
+    assert_eq!(merged.red().len(), 4);
+    assert_eq!(merged.gate("docs").reason, "no leg reported this gate");
 }
 
 #[test]

@@ -48,6 +48,19 @@ fn what_lies_in_the_tree_undeclared_is_a_finding() {
 }
 
 #[test]
+fn tests_that_nobody_declared_are_a_finding() {
+    let project = Project::shop();
+    let config = project.read("ci/pipeline.toml");
+    let (python, rest) = config.split_once("[tests]").unwrap();
+    let (_, docs) = rest.split_once("[docs]").unwrap();
+    project.write("ci/pipeline.toml", &format!("{python}[docs]{docs}"));
+    std::fs::rename(project.path().join("checks"), project.path().join("tests")).unwrap();
+    let ran = project.xtask(&["ci", "--only", "subjects"]);
+    ran.assert_code(10);
+    assert_eq!(ran.gate("subjects").findings[0].path.as_deref(), Some("tests/conftest.py"));
+}
+
+#[test]
 fn a_declared_subject_that_is_absent_did_not_run() {
     let project = Project::shop();
     std::fs::remove_file(project.path().join("manual/mkdocs.yml")).unwrap();

@@ -14,7 +14,8 @@ pub fn repository() -> PathBuf {
 
 /// A git repository in a temporary folder.
 pub struct Project {
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
+    path: PathBuf,
     config: Option<&'static str>,
     env: BTreeMap<String, String>,
 }
@@ -70,7 +71,9 @@ impl Project {
                 env.insert(name, value);
             }
         }
-        let project = Self { folder, config: None, env };
+        // As the program itself sees it, links followed.
+        let path = folder.path().canonicalize().unwrap();
+        let project = Self { _folder: folder, path, config: None, env };
         project.git(&["init", "-q", "-b", "main"]);
         project
     }
@@ -138,7 +141,7 @@ impl Project {
     }
 
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        &self.path
     }
 
     pub fn write(&self, path: &str, text: &str) {

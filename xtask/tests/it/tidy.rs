@@ -175,10 +175,8 @@ fn workflows_only_call_the_pipeline() {
                 let run = run.trim();
                 assert!(run.starts_with("cargo xtask "), "{path}: `{run}` is no call of the pipeline");
                 assert!(!run.contains("${{"), "{path}: a template expression inside `{run}`");
-                assert!(
-                    !run.contains(['|', ';', '&', '>', '$', '`']) || run.contains("\"$"),
-                    "{path}: shell in `{run}`"
-                );
+                let plain = run.replace("--only \"$GATE\"", "");
+                assert!(!plain.contains(['|', ';', '&', '>', '<', '$', '`', '(']), "{path}: shell in `{run}`");
             }
             assert!(!line.starts_with("continue-on-error"), "{path}: {line}");
         }

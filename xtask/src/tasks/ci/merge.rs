@@ -20,7 +20,6 @@ use crate::engine::store::files_of;
 use crate::event::{Event, Events};
 use crate::model::{GateReport, Report, SCHEMA};
 use crate::tools::cancel::Cancel;
-use crate::tools::git::Snapshot;
 use crate::tools::machine::Machine;
 use crate::verdict::{Evidence, NotRun, Outcome, Severity, Unproven, Verdict, assess};
 
@@ -40,7 +39,7 @@ pub async fn run(
     options: Options,
 ) -> Result<Done> {
     let machine = Machine::new(ctx.clone(), cancel.clone());
-    let commit = Snapshot::take(&ctx.root, &machine.quiet()).await?.commit;
+    let commit = machine.snapshot().await?.commit;
     let mut arrived = Vec::new();
     for path in reports_below(folder)? {
         match read(&path).and_then(|report| fits(report, &commit, ctx)) {
@@ -55,7 +54,11 @@ pub async fn run(
 }
 
 fn reports_below(folder: &Path) -> Result<Vec<PathBuf>> {
-    let list = std::fs::read_dir(folder).with_context(|| format!("cannot list `{}`", folder.display()))?;
+    let list = match std::fs::read_dir(folder) {
+        // Nobody uploaded anything: then no gate was reported.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+        list => list.with_context(|| format!("cannot list `{}`", folder.display()))?,
+    };
     let mut found = Vec::new();
     for entry in list {
         let path = entry?.path();
@@ -77,6 +80,7 @@ fn read(path: &Path) -> Result<Report, String> {
 fn fits(report: Report, commit: &str, ctx: &Ctx) -> Result<Report, String> {
     match () {
         () if report.schema != SCHEMA => Err(format!("its format is `{}`", report.schema)),
+        () if report.task != "ci" => Err(format!("it is of the task `{}`", report.task)),
         () if report.commit != commit || commit.is_empty() => {
             Err(format!("it is of commit {}, not of {commit}", report.commit))
         }
@@ -122,7 +126,11 @@ async fn take(session: Session, folder: PathBuf, report: GateReport, breaks_at: 
                 .not_run(format!("the artifact `{artifact}` lies outside of the report's folder"))
                 .into());
         }
-        for file in files_of(&folder, artifact) {
+        let files = files_of(&folder, artifact);
+        if files.is_empty() {
+            return Err(session.not_run(format!("the artifact `{artifact}` did not arrive")).into());
+        }
+        for file in files {
             let target = session.artifact(&file)?;
             if std::fs::copy(folder.join(&file), target).is_err() {
                 return Err(session.not_run(format!("the artifact `{file}` did not arrive")).into());

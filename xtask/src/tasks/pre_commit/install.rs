@@ -30,7 +30,13 @@ pub async fn install(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events) -> Result
     let ask = Command::new("git", &ctx.root).args(["rev-parse", "--git-path", "hooks/pre-commit"]);
     let answer = machine.quiet().read_bytes(&ask).await?;
     let path = ctx.root.join(String::from_utf8_lossy(&answer).trim());
-    let present = std::fs::read_to_string(&path).unwrap_or_default();
+    let folder = Command::new("git", &ctx.root).args(["rev-parse", "--git-common-dir"]);
+    let folder = ctx.root.join(String::from_utf8_lossy(&machine.quiet().read_bytes(&folder).await?).trim());
+    if !path.starts_with(&folder) && !path.starts_with(&ctx.root) {
+        let text = format!("`{}` serves other repositories too (core.hooksPath); write it by hand", path.display());
+        return Err(anyhow::Error::from(UsageError(text)).into());
+    }
+    let present = String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).into_owned();
     if !present.is_empty() && !present.contains(MARK) {
         let text = format!("`{}` is there already and is not ours; move it away first", path.display());
         return Err(anyhow::Error::from(UsageError(text)).into());

@@ -14,10 +14,10 @@ use serde::Deserialize;
 use super::{Subject, Task};
 use crate::config::Hooks;
 use crate::context::Ctx;
+use crate::disk::write_atomically;
 use crate::engine::gate::{Gate, Inputs, action};
 use crate::engine::session::Session;
 use crate::tools::environment::{Environment, Spec};
-use crate::tools::git::Snapshot;
 use crate::tools::proc::{Command, Exit};
 use crate::verdict::{Evidence, Finding, Outcome, Severity, Unproven, Work};
 
@@ -51,7 +51,7 @@ fn plan(ctx: &Ctx) -> Vec<Gate> {
         tool: ("prek", spec.lock.clone()),
         inputs: Inputs {
             files: vec![".".to_owned()],
-            settings: hooks.config.clone(),
+            settings: format!("{hooks:?}"),
             path_tools: vec!["uv"],
             ..Inputs::default()
         },
@@ -118,6 +118,13 @@ async fn run(session: Session, spec: Spec, hooks: Hooks) -> Result<Outcome, Unpr
     if failed == ended.is_success() {
         return Err(session.not_run(format!("{runner} {}, which its output contradicts", ended.exit)).into());
     }
+    let idle = declared
+        .iter()
+        .zip(&results)
+        .find(|(hook, result)| result.status == Status::Skipped && !hooks.may_be_idle.contains(&hook.id));
+    if let Some((hook, _)) = idle {
+        return Err(session.not_run(format!("hook `{}` had no file to look at", hook.id)).into());
+    }
     let ran = results.iter().filter(|result| result.status != Status::Skipped).count();
     let mut findings: Vec<Finding> =
         results.iter().flat_map(|result| result.findings(|path| known(ctx, path))).collect();
@@ -139,10 +146,10 @@ fn known(ctx: &Ctx, path: &str) -> Option<String> {
 
 async fn write_list(session: &Session) -> Result<(), Unproven> {
     let ctx = session.ctx();
-    let snapshot = Snapshot::take(&ctx.root, &session.machine.quiet()).await?;
+    let snapshot = session.machine.snapshot().await?;
     let files: Vec<&str> = snapshot.paths().filter(|path| ctx.root.join(path).is_file()).collect();
     let text = files.join("\0");
-    std::fs::write(list(ctx), text).context("cannot write the list of files for the hooks")?;
+    write_atomically(&list(ctx), text.as_bytes()).context("cannot write the list of files for the hooks")?;
     Ok(())
 }
 
@@ -224,10 +231,8 @@ fn unpinned(session: &Session, environment: &Environment, declared: &[Declared])
                 ),
             });
         } else if !environment.bin(&hook.program).is_file() {
-            let on_path = session.machine.on_path(&hook.program);
-            if on_path.is_none() || !session.ctx().profile.trusts_path() {
-                return Err(format!("hook `{}`: our lock does not install `{}`", hook.id, hook.program));
-            }
+            // Whatever the profile: a program from PATH would be in no key of this gate.
+            return Err(format!("hook `{}`: our lock does not install `{}`", hook.id, hook.program));
         }
     }
     Ok(findings)

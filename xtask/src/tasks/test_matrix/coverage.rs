@@ -34,7 +34,12 @@ pub fn gate(ctx: &Ctx, tests: &Tests, floor: &Coverage) -> Gate {
         quiet: false,
         unit: "statements",
         tool: ("coverage", spec.lock.clone()),
-        inputs: Inputs { files: super::inputs(tests), settings: toml_text(&floor), ..Inputs::default() },
+        inputs: Inputs {
+            files: tests.inputs.clone(),
+            optional: super::looked_for(tests),
+            settings: toml_text(&floor),
+            ..Inputs::default()
+        },
         environments: vec![spec],
         steps: vec![combine.clone(), xml.clone(), json.clone()],
         breaks_at: Severity::Low,

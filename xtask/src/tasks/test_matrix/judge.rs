@@ -33,6 +33,9 @@ pub fn attempt(ended: &Ended, report: Result<Vec<Case>, String>) -> Result<Vec<C
         let files = broken.iter().map(|case| case.name.as_str()).collect::<Vec<_>>().join(", ");
         return Err(Nothing { reason: format!("0 tests ran: {files} cannot be imported"), broken });
     }
+    if let Some(why) = stopped_early(&ended.stdout, cases.len()) {
+        return Err(nothing(why));
+    }
     let bad = cases.iter().filter(|case| is_bad(case)).count();
     match ended.exit {
         Exit::Code(0) if bad > 0 => {
@@ -43,6 +46,19 @@ pub fn attempt(ended: &Ended, report: Result<Vec<Case>, String>) -> Result<Vec<C
         Exit::Code(5) => Err(nothing("did no work: 0 tests were collected".into())),
         _ => Err(nothing(format!("pytest {}", ended.failure()))),
     }
+}
+
+/// pytest can be told to end early and still write a whole report with exit code 0 (`pytest.exit`, `-x`).
+fn stopped_early(stdout: &str, reported: usize) -> Option<String> {
+    let banner = stdout.lines().find(|line| line.starts_with("!!!!") && line.ends_with("!!!!"));
+    if let Some(banner) = banner {
+        return Some(format!("pytest was stopped before its end: {}", banner.trim_matches(['!', ' '])));
+    }
+    let pattern = Regex::new(r"(?m)^(?:collecting \.\.\. )?collected (\d+) items?(?: / .*?(\d+) deselected)?").ok()?;
+    let found = pattern.captures_iter(stdout).last()?;
+    let number = |group| found.get(group).and_then(|digits| digits.as_str().parse::<usize>().ok());
+    let expected = number(1)?.saturating_sub(number(2).unwrap_or_default());
+    (reported < expected).then(|| format!("{reported} of {expected} collected tests were reported"))
 }
 
 /// pytest reports a file that it cannot import as a case without a class.
@@ -148,6 +164,28 @@ mod tests {
         ] {
             let got = attempt(&ended(exit.clone()), report.clone());
             assert_eq!(got.err().map(|nothing| nothing.reason).as_deref(), reason, "{exit:?} {report:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_was_stopped_early_proves_nothing() {
+        for (stdout, reported, why) in [
+            ("collecting ... collected 3 items\n\n", 3, None),
+            ("collecting ... collected 3 items\n", 2, Some("2 of 3 collected tests were reported")),
+            ("collected 10 items / 7 deselected / 3 selected\n", 3, None),
+            (
+                "collected 10 items / 1 error / 7 deselected / 3 selected\n",
+                2,
+                Some("2 of 3 collected tests were reported"),
+            ),
+            ("quiet\n", 1, None),
+            (
+                "collected 1 item\n!!!!!!!!!!!!! _pytest.outcomes.Exit: enough !!!!!!!!!!!!!\n",
+                1,
+                Some("pytest was stopped before its end: _pytest.outcomes.Exit: enough"),
+            ),
+        ] {
+            assert_eq!(stopped_early(stdout, reported).as_deref(), why, "{stdout}");
         }
     }
 

@@ -74,7 +74,8 @@ fn leg(ctx: &Ctx, tests: &Tests, python: &str, more: &[String]) -> Gate {
         unit: "tests",
         tool: ("pytest", tests.lock.clone()),
         inputs: Inputs {
-            files: inputs(tests),
+            files: tests.inputs.clone(),
+            optional: looked_for(tests),
             ignored: true,
             settings,
             path_tools: if ctx.config.redis.is_some() {
@@ -98,21 +99,20 @@ const LOOKED_FOR: &[&str] = &[
     "conftest.py",
     "pyproject.toml",
     "pytest.toml",
+    ".pytest.toml",
     "pytest.ini",
     ".pytest.ini",
     "tox.ini",
     "setup.cfg",
     ".coveragerc",
+    ".coveragerc.toml",
 ];
 
-/// What the tests can see.
-fn inputs(tests: &Tests) -> Vec<String> {
+/// [`LOOKED_FOR`], relative to the repository.
+fn looked_for(tests: &Tests) -> Vec<String> {
     let folder = tests.directory.trim_end_matches('/');
-    let looked_for = LOOKED_FOR.iter().map(|name| match folder {
-        "." => (*name).to_owned(),
-        _ => format!("{folder}/{name}"),
-    });
-    tests.inputs.iter().cloned().chain(looked_for).collect()
+    let place = |name: &&str| if folder == "." { (*name).to_owned() } else { format!("{folder}/{name}") };
+    LOOKED_FOR.iter().map(place).collect()
 }
 
 /// Debug text of settings: enough for a key, which only asks whether anything differs.
@@ -205,8 +205,15 @@ struct Place<'a> {
 }
 
 fn read_cases(session: &Session, junit: &Path) -> Result<Vec<junit_cases::Case>, String> {
-    junit_cases::read(&session.report(junit)?)
-        .map_err(|why| format!("the report `{}` cannot be used: {why}", name(junit)))
+    let redactor = &session.ctx().redactor;
+    let mut cases = junit_cases::read(&session.report(junit)?)
+        .map_err(|why| format!("the report `{}` cannot be used: {why}", name(junit)))?;
+    for case in &mut cases {
+        for text in [&mut case.class, &mut case.name, &mut case.message, &mut case.details] {
+            *text = redactor.clean(text);
+        }
+    }
+    Ok(cases)
 }
 
 fn name(path: &Path) -> String {
