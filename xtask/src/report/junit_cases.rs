@@ -3,6 +3,8 @@
 //! A file that was cut short is an error and never an empty list.
 
 use quick_xml::events::{BytesStart, Event};
+
+use crate::text::clean;
 use quick_xml::{Reader, XmlVersion};
 
 /// Elements within elements; pytest needs four.
@@ -110,6 +112,12 @@ pub fn read(xml: &str) -> Result<Vec<Case>, String> {
                 details(&mut cases, &resolve(&name));
             }
             _ => {}
+        }
+    }
+    // What a test said is text from outside, wherever the cases are shown.
+    for case in &mut cases {
+        for text in [&mut case.class, &mut case.name, &mut case.message, &mut case.details] {
+            *text = clean(text);
         }
     }
     if !complete {

@@ -43,7 +43,7 @@ async fn look(session: Session) -> Result<Outcome, Unproven> {
     for subject in subjects {
         looked_for += 1;
         if !(subject.declared)(&ctx.config) {
-            let lies = snapshot.paths().find(|path| is_marked(path, subject.markers));
+            let lies = snapshot.paths().find(|path| is_marked(path, subject.markers) && ctx.root.join(path).exists());
             findings.extend(lies.map(|path| undeclared(subject.table, path)));
         }
     }
