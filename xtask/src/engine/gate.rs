@@ -87,3 +87,32 @@ where
 {
     Arc::new(move |session| Box::pin(act(session)))
 }
+
+#[cfg(test)]
+pub mod testing {
+    //! Gates for unit tests.
+    use super::*;
+
+    /// A gate without inputs. It runs alone where its id begins with `quiet`.
+    pub fn gate(id: &str, after: &[&str], action: Action) -> Gate {
+        Gate {
+            id: id.into(),
+            after: after.iter().map(|&id| id.to_owned()).collect(),
+            quiet: id.starts_with("quiet"),
+            unit: "things",
+            tool: ("t", String::new()),
+            inputs: Inputs::default(),
+            environments: vec![],
+            steps: vec![],
+            breaks_at: Severity::Low,
+            again: format!("again {id}"),
+            elsewhere: None,
+            action,
+        }
+    }
+
+    /// A gate that is only planned.
+    pub fn planned(id: &str, after: &[&str]) -> Gate {
+        gate(id, after, action(|_| async { Err(crate::verdict::NotRun::new("no tool", "get it").into()) }))
+    }
+}

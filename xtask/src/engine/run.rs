@@ -314,28 +314,11 @@ fn not_proved(report: &mut GateReport, why: NotRun) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::gate::{Action, Inputs, action};
+    use crate::engine::gate::testing::{gate, planned as not_running};
+    use crate::engine::gate::{Action, action};
     use crate::tools::cancel::{self, Canceller};
-    use crate::verdict::Severity;
     use std::sync::Mutex;
     use std::time::Duration;
-
-    fn gate(id: &str, after: &[&str], action: Action) -> Gate {
-        Gate {
-            id: id.into(),
-            after: after.iter().map(|&id| id.to_owned()).collect(),
-            quiet: id.starts_with("quiet"),
-            unit: "things",
-            tool: ("t", String::new()),
-            inputs: Inputs::default(),
-            environments: vec![],
-            steps: vec![],
-            breaks_at: Severity::Low,
-            again: format!("again {id}"),
-            elsewhere: None,
-            action,
-        }
-    }
 
     /// What ran when: `+id` at its start, `-id` at its end.
     type Diary = Arc<Mutex<Vec<String>>>;
@@ -357,10 +340,6 @@ mod tests {
                 }))
             }
         })
-    }
-
-    fn not_running() -> Action {
-        action(|_| async { Err(NotRun::new("no tool", "get it").into()) })
     }
 
     async fn ran(gates: Vec<Gate>, options: Options, with: impl FnOnce(&Canceller)) -> (Ran, tempfile::TempDir) {
@@ -407,8 +386,7 @@ mod tests {
     #[tokio::test]
     async fn what_needs_a_gate_that_did_not_run_does_not_run_and_the_others_do() {
         let diary = Diary::default();
-        let gates =
-            vec![gate("a", &[], not_running()), gate("b", &["a"], passing(&diary)), gate("c", &[], passing(&diary))];
+        let gates = vec![not_running("a", &[]), gate("b", &["a"], passing(&diary)), gate("c", &[], passing(&diary))];
         let (ran, _folder) = ran(gates, Options::default(), |_| {}).await;
         assert_eq!(
             verdicts(&ran),
@@ -425,7 +403,7 @@ mod tests {
     #[tokio::test]
     async fn fail_fast_starts_nothing_more() {
         let diary = Diary::default();
-        let gates = vec![gate("a", &[], not_running()), gate("b", &[], passing(&diary))];
+        let gates = vec![not_running("a", &[]), gate("b", &[], passing(&diary))];
         let options = Options { fail_fast: true, jobs: 1, ..Options::default() };
         let (ran, _folder) = ran(gates, options, |_| {}).await;
         assert_eq!(ran.gates[1].reason, "not started: another gate was red first (--fail-fast)");

@@ -20,25 +20,7 @@ pub fn rank(gates: &[Gate]) -> (Vec<usize>, Vec<i32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::gate::{Inputs, action};
-    use crate::verdict::{NotRun, Severity};
-
-    fn gate(id: &str, after: &[&str]) -> Gate {
-        Gate {
-            id: id.into(),
-            after: after.iter().map(|&id| id.to_owned()).collect(),
-            quiet: false,
-            unit: "things",
-            tool: ("t", String::new()),
-            inputs: Inputs::default(),
-            environments: vec![],
-            steps: vec![],
-            breaks_at: Severity::Low,
-            again: String::new(),
-            elsewhere: None,
-            action: action(|_| async { Err(NotRun::default().into()) }),
-        }
-    }
+    use crate::engine::gate::testing::planned as gate;
 
     #[test]
     fn what_others_wait_for_goes_first_and_what_nobody_waits_for_gives_way() {

@@ -57,25 +57,7 @@ fn unknown(name: &str, ids: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::gate::{Inputs, action};
-    use crate::verdict::{NotRun, Severity, Unproven};
-
-    fn gate(id: &str, after: &[&str]) -> Gate {
-        Gate {
-            id: id.into(),
-            after: after.iter().map(|&id| id.to_owned()).collect(),
-            quiet: false,
-            unit: "tests",
-            tool: ("t", String::new()),
-            inputs: Inputs::default(),
-            environments: vec![],
-            steps: vec![],
-            breaks_at: Severity::Low,
-            again: String::new(),
-            elsewhere: None,
-            action: action(|_| async { Err(Unproven::NotRun(NotRun::default())) }),
-        }
-    }
+    use crate::engine::gate::testing::planned as gate;
 
     fn chosen(only: &[&str], skip: &[&str]) -> Vec<String> {
         let gates = vec![
