@@ -8,8 +8,8 @@ use crate::measure::{Before, Proof, Samples, Subject, in_turns};
 use crate::row::{Aim, Row, Value};
 use crate::{Bench, Places};
 use xtask::disk::write_atomically;
+use xtask::tools::command::Command;
 use xtask::tools::git::Snapshot;
-use xtask::tools::proc::Command;
 
 const COLD: &str = "first build of the pipeline";
 const EMPTY: &str = "first build of an empty crate with the same packages";

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{Bench, Places};
 use xtask::config::Config;
 use xtask::disk::write_atomically;
-use xtask::tools::proc::Command;
+use xtask::tools::command::Command;
 
 /// How many files git tracks in it.
 pub const FILES: usize = 5000;

@@ -15,7 +15,7 @@ use crate::row::{Aim, Row, Value, times};
 use crate::{Bench, Places};
 use xtask::engine::gate::Gate;
 use xtask::tasks::ci;
-use xtask::tools::proc::Command;
+use xtask::tools::command::Command;
 
 const FULL: &str = "`ci --no-cache`";
 const BOUND: &str = "its lower bound";

@@ -5,7 +5,7 @@ use serde::Serialize;
 use time::format_description::well_known::Rfc3339;
 
 use crate::Bench;
-use xtask::tools::proc::Command;
+use xtask::tools::command::Command;
 
 /// One thing about the machine or the tools.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -27,9 +27,10 @@ use xtask::context::{Ctx, Places as Folders, surroundings};
 use xtask::exit::{Code, UsageError};
 use xtask::report::{print, print_error};
 use xtask::tools::cancel::{self, Cancel};
+use xtask::tools::command::Command;
 use xtask::tools::environment::{self, Spec};
 use xtask::tools::machine::Machine;
-use xtask::tools::proc::{Command, Runner};
+use xtask::tools::proc::Runner;
 use xtask::verdict::Unproven;
 
 use measure::Subject;

@@ -17,8 +17,8 @@ use xtask::engine::gate::Gate;
 use xtask::report::junit_cases;
 use xtask::report::print_error;
 use xtask::tasks::test_matrix;
+use xtask::tools::command::Command;
 use xtask::tools::environment;
-use xtask::tools::proc::Command;
 use xtask::tools::redis;
 use xtask::verdict::Unproven;
 

@@ -14,7 +14,8 @@ use crate::row::Aim;
 use xtask::disk::read_report;
 use xtask::model::Report;
 use xtask::report::print_error;
-use xtask::tools::proc::{Command, Ended};
+use xtask::tools::command::Command;
+use xtask::tools::proc::Ended;
 use xtask::verdict::Verdict;
 
 /// A command that is measured.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::measure::{Proof, Subject};
 use crate::{Bench, Places};
 use xtask::disk::write_atomically;
-use xtask::tools::proc::Command;
+use xtask::tools::command::Command;
 
 /// Peers that the lock of the tools installs.
 pub const PINNED: [&str; 3] = ["prek", "pre-commit", "nox"];

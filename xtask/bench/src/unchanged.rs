@@ -9,7 +9,7 @@ use crate::row::{Aim, Row, Value};
 use crate::{Bench, Places, fixture, peers};
 use xtask::model::Report;
 use xtask::report::print_error;
-use xtask::tools::proc::quoted;
+use xtask::tools::command::quoted;
 use xtask::verdict::Verdict;
 
 const OWN: &str = "`ci` on the project";

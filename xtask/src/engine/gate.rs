@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::session::Session;
 use crate::model::GateReport;
+use crate::tools::command::Command;
 use crate::tools::environment::Spec;
-use crate::tools::proc::Command;
 use crate::verdict::{Outcome, Severity, Unproven};
 
 /// What an action returns.

@@ -193,7 +193,7 @@ mod tests {
                     python: "3.12".into(),
                     lock: "lock.txt".into(),
                 }],
-                steps: vec![crate::tools::proc::Command::new("pytest", folder.path()).path_first(folder.path())],
+                steps: vec![crate::tools::command::Command::new("pytest", folder.path()).path_first(folder.path())],
                 breaks_at: crate::verdict::Severity::Low,
                 again: String::new(),
                 elsewhere: None,
@@ -231,8 +231,9 @@ mod tests {
                 let known = format!(r#"{{"executable": "/x", "version": "{version}.1", "build": "{}"}}"#, self.build);
                 machine.facts.put("python", &program, &known);
             }
-            let git =
-                |args: &[&str]| crate::tools::proc::Command::new("git", self.folder.path()).args(args.iter().copied());
+            let git = |args: &[&str]| {
+                crate::tools::command::Command::new("git", self.folder.path()).args(args.iter().copied())
+            };
             machine.quiet().read_bytes(&git(&["init", "-q"])).await.unwrap();
             machine.quiet().read_bytes(&git(&["add", "src/tracked.py"])).await.unwrap();
             let snapshot = Snapshot::take(self.folder.path(), &machine.quiet(), &[]).await.unwrap();

@@ -9,9 +9,10 @@ use crate::context::Ctx;
 use crate::disk::read_report;
 use crate::event::{Event, Events};
 use crate::model::log_artifact;
+use crate::tools::command::Command;
 use crate::tools::environment::{self, Environment, Spec};
 use crate::tools::machine::Machine;
-use crate::tools::proc::{Command, Ended, Runner};
+use crate::tools::proc::{Ended, Runner};
 use crate::tools::redis::{self, Redis};
 use crate::verdict::{NotRun, Unproven};
 

@@ -5,8 +5,9 @@ use anyhow::Result;
 use crate::context::Ctx;
 use crate::exit::Code;
 use crate::tools::cancel::Cancel;
+use crate::tools::command::Command;
 use crate::tools::machine::Machine;
-use crate::tools::proc::{Command, Runner};
+use crate::tools::proc::Runner;
 
 /// Runs `xtask-bench` on the terminal of the caller, with the caller's own environment: it builds with it.
 pub async fn run(ctx: &std::sync::Arc<Ctx>, cancel: &Cancel, args: &[String]) -> Result<Code> {

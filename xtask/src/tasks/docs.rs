@@ -16,8 +16,9 @@ use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs, action};
 use crate::engine::session::Session;
 use crate::engine::store::files_of;
+use crate::tools::command::Command;
 use crate::tools::environment::Spec;
-use crate::tools::proc::{Command, Exit};
+use crate::tools::proc::Exit;
 use crate::verdict::{Evidence, Finding, Outcome, Severity, Unproven, Work};
 
 /// Part of `ci`.

@@ -5,8 +5,8 @@
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs, action};
 use crate::engine::session::Session;
+use crate::tools::command::Command;
 use crate::tools::environment::Spec;
-use crate::tools::proc::Command;
 use crate::tools::redis;
 use crate::verdict::{Evidence, NotRun, Outcome, Severity, Unproven, Work};
 

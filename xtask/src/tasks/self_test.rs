@@ -8,7 +8,8 @@ use regex_lite::Regex;
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs, action};
 use crate::engine::session::Session;
-use crate::tools::proc::{Command, Ended, Exit};
+use crate::tools::command::Command;
+use crate::tools::proc::{Ended, Exit};
 use crate::verdict::{Evidence, Finding, Outcome, Severity, Unproven, Work};
 
 /// Format, lints, tests.

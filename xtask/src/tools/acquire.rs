@@ -8,8 +8,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::catalog;
+use super::command::Command;
 use super::machine::Machine;
-use super::proc::{Command, Runner};
+use super::proc::Runner;
 use super::python;
 use crate::context::Ctx;
 use crate::disk::write_atomically;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::cancel::Urgency;
+use super::command::{Command, quoted};
 use super::machine::Machine;
-use super::proc::{Command, Runner, quoted};
+use super::proc::Runner;
 use super::python::Interpreter;
 use crate::config::{Config, Docs, Tests};
 use crate::context::Ctx;

@@ -9,8 +9,9 @@ use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result};
 
+use super::command::Command;
 use super::git_index;
-use super::proc::{Command, Runner};
+use super::proc::Runner;
 use crate::exit::UsageError;
 
 /// What is known of one path.

@@ -3,6 +3,7 @@
 pub mod acquire;
 pub mod cancel;
 pub mod catalog;
+pub mod command;
 pub mod environment;
 pub mod git;
 pub mod git_index;

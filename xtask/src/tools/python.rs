@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use super::command::Command;
 use super::machine::Machine;
-use super::proc::Command;
 use crate::verdict::{NotRun, Unproven};
 
 const PROBE: &str = "import json,os,sys;print(json.dumps({'executable':os.path.realpath(sys.executable),'version':'%d.%d.%d'%sys.version_info[:3],\

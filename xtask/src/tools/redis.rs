@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::command::Command;
 use super::environment::Environment;
 use super::machine::Machine;
-use super::proc::{Command, Runner, Server};
+use super::proc::{Runner, Server};
 use crate::verdict::{NotRun, Unproven};
 
 /// How long a Redis may take until it answers.

@@ -10,9 +10,9 @@ use crate::engine::session::Session;
 use crate::event::Events;
 use crate::exit::UsageError;
 use crate::tools::cancel::Cancel;
+use crate::tools::command::{Command, quoted};
 use crate::tools::environment::Spec;
 use crate::tools::machine::Machine;
-use crate::tools::proc::{Command, quoted};
 use crate::verdict::Unproven;
 
 /// What tells our hook from somebody else's.

@@ -17,8 +17,9 @@ use crate::context::Ctx;
 use crate::disk::write_atomically;
 use crate::engine::gate::{Gate, Inputs, action};
 use crate::engine::session::Session;
+use crate::tools::command::Command;
 use crate::tools::environment::{Environment, Spec};
-use crate::tools::proc::{Command, Exit};
+use crate::tools::proc::Exit;
 use crate::verdict::{Evidence, Finding, Outcome, Severity, Unproven, Work};
 
 pub use install::install;

@@ -10,8 +10,8 @@ use crate::config::{Coverage, Tests};
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs, action};
 use crate::engine::session::Session;
+use crate::tools::command::Command;
 use crate::tools::environment::Spec;
-use crate::tools::proc::Command;
 use crate::verdict::{Evidence, Finding, Outcome, Severity, Unproven, Work};
 
 const COMBINED: &str = "coverage/combined.coverage";

@@ -8,7 +8,7 @@ use crate::config::Flaky;
 use crate::context::Ctx;
 use crate::engine::session::Session;
 use crate::report::junit_cases::{Case, Status};
-use crate::tools::proc::Command;
+use crate::tools::command::Command;
 use crate::verdict::{Finding, Severity, Unproven};
 
 /// More failures than this have one cause, and it is not chance.

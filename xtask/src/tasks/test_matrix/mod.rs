@@ -16,8 +16,9 @@ use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs, action};
 use crate::engine::session::Session;
 use crate::report::junit_cases;
+use crate::tools::command::Command;
 use crate::tools::environment::Spec;
-use crate::tools::proc::{Command, Ended, Exit};
+use crate::tools::proc::{Ended, Exit};
 use crate::verdict::{Evidence, Outcome, Severity, Unproven, Work};
 
 /// Part of `ci`.
@@ -152,7 +153,7 @@ impl Leg {
     fn again(&self, test: Option<&str>) -> String {
         let leg = format!("cargo xtask test-matrix --python {}", self.python);
         match test {
-            Some(test) => format!("{leg} -- {}", crate::tools::proc::quoted(test)),
+            Some(test) => format!("{leg} -- {}", crate::tools::command::quoted(test)),
             None => leg,
         }
     }
