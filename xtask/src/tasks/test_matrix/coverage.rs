@@ -5,7 +5,7 @@
 use regex_lite::Regex;
 use serde::Deserialize;
 
-use super::toml_text;
+use super::settings_text;
 use crate::config::{Coverage, Tests};
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs, action};
@@ -37,7 +37,7 @@ pub fn gate(ctx: &Ctx, tests: &Tests, floor: &Coverage) -> Gate {
         inputs: Inputs {
             files: tests.inputs.clone(),
             optional: super::looked_for(tests),
-            settings: toml_text(&floor),
+            settings: settings_text(&floor),
             ..Inputs::default()
         },
         environments: vec![spec],
