@@ -45,6 +45,10 @@ fn a_gate_runs_again_when_what_it_depends_on_changes_and_no_other_does() {
     project.edit("ci/pipeline.toml", "floor = 80.0", "floor = 81.0");
     assert_eq!(project.xtask(&["ci"]).ran(), ["subjects", "test-matrix/coverage"]);
 
+    // How often a failing test is tried decides what a listed flaky one may do.
+    project.edit("ci/pipeline.toml", "package = \"shop\"", "package = \"shop\"\nattempts = 1");
+    assert_eq!(project.xtask(&["ci"]).ran(), with_subjects);
+
     // A lock, though it installs the same.
     project.own_environments();
     let lock = project.read("locks/tests.txt");

@@ -67,7 +67,7 @@ struct Leg {
 fn leg(ctx: &Ctx, tests: &Tests, python: &str, more: &[String]) -> Gate {
     let spec = Spec::tests(tests, python);
     let leg = Leg { python: python.to_owned(), tests: tests.clone(), spec: spec.clone(), more: more.to_vec() };
-    let settings = settings_text(&(&ctx.config.redis, &ctx.config.flaky));
+    let settings = settings_text(&(tests, &ctx.config.redis, &ctx.config.flaky));
     Gate {
         id: format!("test-matrix/{python}"),
         after: vec![],
