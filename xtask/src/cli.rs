@@ -13,7 +13,7 @@ use crate::event::Events;
 use crate::exit::{Code, UsageError};
 use crate::report::{self, Display};
 use crate::tasks::checks::{self, Checks, Done};
-use crate::tasks::{bench, cache, ci, docs, doctor, pre_commit, self_test, test_matrix};
+use crate::tasks::{bench, cache, ci, docs, doctor, policy, pre_commit, sbom, scan, self_test, test_matrix, tools};
 use crate::tools::cancel::Cancel;
 use crate::tools::environment;
 use crate::tools::machine::Machine;
@@ -79,6 +79,15 @@ enum Task {
     },
     /// Run the tests on every declared Python at the same time
     TestMatrix(test_matrix::Args),
+    /// Look for secrets, dangerous source, vulnerable dependencies and weak configuration
+    Scan(scan::Args),
+    /// List what backend and pipeline are made of, check the licences, and say what is outdated
+    Sbom,
+    /// Find what this branch lets pass that the branch it began at did not
+    Policy,
+    /// The programs that the gates use
+    #[command(subcommand)]
+    Tools(tools::Args),
     /// Build the documents strictly and check every internal link
     Docs {
         /// Show the site and build it anew at each change, until Ctrl-C
@@ -170,7 +179,7 @@ impl Run {
                 Ok(Some(text))
             }
             Task::Cache(cache::Args::Clear) if !self.dry_run => {
-                let entries = crate::engine::store::Store::new(&ctx.store).clear()?;
+                let entries = crate::engine::store::Store::new(&ctx.store, ctx.started).clear()?;
                 Ok(Some(format!("{entries} stored results forgotten\n")))
             }
             Task::Cache(cache::Args::Clear) => Ok(Some(format!("$ rm -r {}/cache/gates\n", ctx.store.display()))),
@@ -181,24 +190,29 @@ impl Run {
                 Ok(docs::serve(ctx).map(|(_, command)| format!("$ {command}\n")))
             }
             _ if self.dry_run && !matches!(self.task, Task::Bench { .. }) => {
-                ci::render(ctx, &self.gates(), ci::Format::Text).map(Some)
+                ci::render(ctx, &self.gates()?, ci::Format::Text).map(Some)
             }
             _ => Ok(None),
         }
     }
 
     /// The gates of a task that only checks.
-    fn gates(&self) -> Vec<Gate> {
+    fn gates(&self) -> Result<Vec<Gate>> {
         let ctx = &self.ctx;
-        match &self.task {
+        Ok(match &self.task {
             Task::PreCommit { .. } => (pre_commit::TASK.plan)(ctx),
             Task::TestMatrix(args) => test_matrix::plan(ctx, args),
+            Task::Scan(args) => scan::gates(ctx, args),
+            Task::Sbom => (sbom::TASK.plan)(ctx),
+            Task::Policy => (policy::TASK.plan)(ctx),
+            Task::Tools(tools::Args::Install { names }) => tools::plan(names, &ci::all_gates(ctx))?,
+            Task::Tools(tools::Args::List) => vec![],
             Task::Docs { .. } => (docs::TASK.plan)(ctx),
             Task::Doctor => doctor::plan(ctx),
             Task::SelfTest => self_test::plan(ctx),
             Task::Ci(_) | Task::Cache(_) => ci::all_gates(ctx),
             Task::Bench { .. } | Task::Completions { .. } => vec![],
-        }
+        })
     }
 
     /// Does it.
@@ -215,6 +229,14 @@ impl Run {
             Task::Docs { serve: true } => return self.serve(cancel).await.map(Done::from),
             Task::TestMatrix(args) => self.check("test-matrix", args.pytest.is_empty(), cancel, events).await?,
             Task::PreCommit { .. } => self.check("pre-commit", true, cancel, events).await?,
+            Task::Scan(args) => self.check("scan", !args.staged, cancel, events).await?,
+            Task::Sbom => self.check("sbom", true, cancel, events).await?,
+            Task::Policy => self.check("policy", true, cancel, events).await?,
+            Task::Tools(tools::Args::Install { .. }) => self.check("tools", false, cancel, events).await?,
+            Task::Tools(tools::Args::List) => {
+                report::print(&tools::list(ctx, cancel, &ci::all_gates(ctx), self.display.json)?);
+                return Ok(Code::Passed.into());
+            }
             Task::Docs { .. } => self.check("docs", true, cancel, events).await?,
             Task::Doctor => self.check("doctor", false, cancel, events).await?,
             Task::SelfTest => self.check("self-test", false, cancel, events).await?,
@@ -230,7 +252,7 @@ impl Run {
     }
 
     async fn check(&self, task: &'static str, cache: bool, cancel: &Cancel, events: &Events) -> Result<Done> {
-        let gates = self.gates();
+        let gates = self.gates()?;
         if gates.is_empty() {
             return Err(UsageError(format!("pipeline.toml declares nothing for `{task}`")).into());
         }

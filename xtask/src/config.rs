@@ -9,9 +9,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use crate::exit::UsageError;
+
+mod policy;
+mod scan;
+mod values;
+
+pub use policy::{Ignore, Licences, Policy, Vulnerabilities};
+pub use scan::{Dependencies, Dockerfile, Locks, Manifests, Sast, Sbom, Secrets, Shell, Tools, Workflows};
+pub use values::parse_duration;
+use values::{date, duration};
 
 /// The whole file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,6 +38,35 @@ pub struct Config {
     pub coverage: Option<Coverage>,
     /// Declares the documents.
     pub docs: Option<Docs>,
+    /// Where the lock files of the tools lie.
+    #[serde(default)]
+    pub tools: Tools,
+    /// Declares the search for secrets.
+    pub secrets: Option<Secrets>,
+    /// Declares the static analysis of the source.
+    pub sast: Option<Sast>,
+    /// Declares the look-up of dependencies in data bases of vulnerabilities.
+    pub dependencies: Option<Dependencies>,
+    /// Declares the lock files that have to fit what they are made from.
+    pub locks: Option<Locks>,
+    /// Declares Dockerfiles.
+    pub dockerfile: Option<Dockerfile>,
+    /// Declares the workflows of GitHub Actions.
+    pub workflows: Option<Workflows>,
+    /// Declares Kubernetes manifests.
+    pub manifests: Option<Manifests>,
+    /// Declares shell scripts.
+    pub shell: Option<Shell>,
+    /// Declares the SBOM.
+    pub sbom: Option<Sbom>,
+    /// Which licences the packages of the SBOM may have.
+    pub licences: Option<Licences>,
+    /// What breaks a gate that scans.
+    #[serde(default)]
+    pub policy: Policy,
+    /// Findings that do not count for a while, each with a reason and an expiry date.
+    #[serde(default)]
+    pub ignore: Vec<Ignore>,
     /// Tests known to be flaky, each with a reason and an expiry date.
     #[serde(default)]
     pub flaky: Vec<Flaky>,
@@ -227,6 +265,12 @@ impl Config {
         if self.coverage.is_some() && self.tests.is_none() {
             return Err("[coverage] needs [tests]".into());
         }
+        if self.licences.is_some() && self.sbom.is_none() {
+            return Err("[licences] needs [sbom]".into());
+        }
+        if let Some(ignore) = self.ignore.iter().find(|ignore| ignore.reason.trim().is_empty()) {
+            return Err(format!("the ignore of `{}` in `{}` has no reason", ignore.rule, ignore.gate));
+        }
         match &self.coverage {
             Some(c) if !(0.0..=100.0).contains(&c.floor) => Err("coverage.floor is a percentage".into()),
             _ => Ok(()),
@@ -255,46 +299,6 @@ fn ten_minutes() -> Duration {
 
 fn two() -> u32 {
     2
-}
-
-/// Durations as people write them: `90s`, `10m`, `1h`, `250ms`.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let number: u64 = text[..digits].parse().map_err(|_| format!("`{text}` is not a duration like 90s, 10m or 1h"))?;
-    match &text[digits..] {
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => Ok(Duration::from_secs(number)),
-        "m" => Ok(Duration::from_secs(number * 60)),
-        "h" => Ok(Duration::from_secs(number * 3600)),
-        _ => Err(format!("`{text}` is not a duration like 90s, 10m or 1h")),
-    }
-}
-
-mod duration {
-    use super::*;
-
-    pub fn serialize<S: serde::Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&format!("{}ms", value.as_millis()))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        parse_duration(&String::deserialize(from)?).map_err(serde::de::Error::custom)
-    }
-}
-
-mod date {
-    use super::*;
-    use time::macros::format_description;
-
-    pub fn serialize<S: serde::Serializer>(value: &time::Date, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&value.to_string())
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<time::Date, D::Error> {
-        let text = String::deserialize(from)?;
-        time::Date::parse(&text, format_description!("[year]-[month]-[day]"))
-            .map_err(|_| serde::de::Error::custom(format!("`{text}` is not a date like 2027-01-31")))
-    }
 }
 
 #[cfg(test)]

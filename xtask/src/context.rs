@@ -48,6 +48,12 @@ const PASSED_ON: &[&str] = &[
     "UV_EXTRA_INDEX_URL",
     "UV_NATIVE_TLS",
     "UV_PYTHON_INSTALL_DIR",
+    "GOPATH",
+    "GOCACHE",
+    "GOMODCACHE",
+    "GOPROXY",
+    "GONOSUMDB",
+    "GOSUMDB",
     "CARGO_HOME",
     "RUSTUP_HOME",
 ];
@@ -96,6 +102,8 @@ pub struct Ctx {
     pub store: PathBuf,
     /// Where Python environments lie, with links followed: their scripts name the place for good.
     pub environments: PathBuf,
+    /// Where programs lie that the pipeline installs, with links followed.
+    pub tools: PathBuf,
     /// The configuration.
     pub config: Config,
     /// The folder that the configuration came from, as given.
@@ -131,11 +139,13 @@ impl Ctx {
         let config = Config::load(&config_dir)?;
         let store = root.join("target/xtask");
         let out = places.out.map_or_else(|| store.join("out"), |dir| cwd.join(dir));
+        let followed = |name: &str| store.join(name).canonicalize().unwrap_or_else(|_| store.join(name));
         let redactor = Redactor::new(secrets(&env).iter().map(String::as_str));
         Ok(Self {
             root: root.to_owned(),
             out,
-            environments: store.join("env").canonicalize().unwrap_or_else(|_| store.join("env")),
+            environments: followed("env"),
+            tools: followed("tools"),
             store,
             config,
             config_dir,
@@ -224,6 +234,7 @@ pub mod testing {
             out: root.join("out"),
             store: root.join("target/xtask"),
             environments: root.join("target/xtask/env"),
+            tools: root.join("target/xtask/tools"),
             config: Config::parse(text).unwrap(),
             config_dir: root.join("xtask/config"),
             profile: Profile::Local,

@@ -11,6 +11,7 @@ pub mod engine;
 pub mod event;
 pub mod exit;
 pub mod model;
+pub mod policy;
 pub mod report;
 pub mod tasks;
 pub mod text;

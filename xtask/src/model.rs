@@ -55,6 +55,9 @@ pub struct GateReport {
     pub work: Work,
     /// With what.
     pub tool: Tool,
+    /// Programs from PATH that it used beside its tool; only the profile `local` has any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path_tools: Vec<Tool>,
     /// `blake3:…` over everything that can change the answer; empty where that could not be told.
     pub inputs: String,
     /// Wall time in milliseconds; of the earlier run where cached.

@@ -51,9 +51,28 @@ pub struct Finding {
     pub line: Option<u32>,
     /// What is wrong, and the way out where the tool knows it.
     pub message: String,
+    /// Why it does not break the policy all the same: an ignore's reason, no fix yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excused: Option<String>,
 }
 
 impl Finding {
+    /// Without a place, and not excused.
+    pub fn new(rule: impl Into<String>, severity: Severity, message: impl Into<String>) -> Self {
+        Self { rule: rule.into(), severity, path: None, line: None, message: message.into(), excused: None }
+    }
+
+    /// In a file, which is relative to the repository; `None` where that is not known.
+    #[must_use]
+    pub fn at(self, path: impl Into<Option<String>>, line: impl Into<Option<u32>>) -> Self {
+        Self { path: path.into(), line: line.into(), ..self }
+    }
+
+    /// Whether it breaks a policy whose lowest severity is `breaks_at`.
+    pub fn breaks(&self, breaks_at: Severity) -> bool {
+        self.excused.is_none() && self.severity >= breaks_at.max(Severity::Low)
+    }
+
     /// `path:line: message`, as compilers print it, so that terminals make a link of it.
     pub fn one_line(&self) -> String {
         let first = self.message.lines().next().unwrap_or_default();
@@ -193,8 +212,7 @@ pub fn assess(evidence: &Evidence, breaks_at: Severity) -> Assessment {
         let reason = format!("did {count} of the {declared} declared {unit}");
         return Assessment { verdict: Verdict::DidNotRun, reason };
     }
-    let breaking: Vec<&Finding> =
-        evidence.findings.iter().filter(|f| f.severity >= breaks_at.max(Severity::Low)).collect();
+    let breaking: Vec<&Finding> = evidence.findings.iter().filter(|f| f.breaks(breaks_at)).collect();
     match breaking.as_slice() {
         [] => Assessment { verdict: Verdict::Pass, reason: String::new() },
         [only] => Assessment { verdict: Verdict::Fail, reason: only.one_line() },
@@ -237,6 +255,7 @@ mod tests {
                 path: Some("a.py".into()),
                 line: Some(3),
                 message: "bad".into(),
+                excused: None,
             })
             .collect();
         Evidence { work: Work::new(count, "tests"), declared, findings, artifacts: vec![], fix: String::new() }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use super::session::Session;
 use crate::model::GateReport;
+use crate::tools::catalog::Program;
 use crate::tools::command::Command;
 use crate::tools::environment::Spec;
-use crate::verdict::{Outcome, Severity, Unproven};
+use crate::verdict::{NotRun, Outcome, Severity, Unproven};
 
 /// What an action returns.
 pub type Proving = Pin<Box<dyn Future<Output = Result<Outcome, Unproven>> + Send>>;
@@ -34,6 +35,8 @@ pub struct Gate {
     pub inputs: Inputs,
     /// The environments that it needs.
     pub environments: Vec<Spec>,
+    /// The programs of the catalogue that it uses, the one that finds things first.
+    pub programs: Vec<&'static Program>,
     /// The commands that it runs in them, in order.
     pub steps: Vec<Command>,
     /// The lowest severity that breaks the policy.
@@ -59,6 +62,10 @@ pub struct Inputs {
     pub settings: String,
     /// Programs that may come from PATH in the profile `local`.
     pub path_tools: Vec<&'static str>,
+    /// Whether the commit that is checked out counts, with all that it comes from.
+    pub history: bool,
+    /// Whether the answer came from a data base elsewhere: a stored one is taken only while it is young.
+    pub remote: bool,
     /// A date on which the answer may change by itself (an expiry), so that the day is part of the key.
     pub dated: bool,
 }
@@ -73,9 +80,31 @@ impl fmt::Debug for Gate {
             .field("tool", &self.tool)
             .field("inputs", &self.inputs)
             .field("environments", &self.environments)
+            .field("programs", &self.programs.iter().map(|program| program.name).collect::<Vec<_>>())
             .field("steps", &self.steps.iter().map(ToString::to_string).collect::<Vec<_>>())
             .field("breaks_at", &self.breaks_at)
             .finish_non_exhaustive()
+    }
+}
+
+/// Nothing is planned: the base that a plan fills in.
+impl Default for Gate {
+    fn default() -> Self {
+        Self {
+            id: String::new(),
+            after: Vec::new(),
+            quiet: false,
+            unit: "things",
+            tool: ("", String::new()),
+            inputs: Inputs::default(),
+            environments: Vec::new(),
+            programs: Vec::new(),
+            steps: Vec::new(),
+            breaks_at: Severity::Low,
+            again: String::new(),
+            elsewhere: None,
+            action: action(|_| async { Err(NotRun::new("nothing is planned", "report it").into()) }),
+        }
     }
 }
 
@@ -101,13 +130,9 @@ pub mod testing {
             quiet: id.starts_with("quiet"),
             unit: "things",
             tool: ("t", String::new()),
-            inputs: Inputs::default(),
-            environments: vec![],
-            steps: vec![],
-            breaks_at: Severity::Low,
             again: format!("again {id}"),
-            elsewhere: None,
             action,
+            ..Gate::default()
         }
     }
 

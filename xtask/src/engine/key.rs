@@ -11,6 +11,7 @@ use super::gate::Gate;
 use crate::model::GateReport;
 use crate::tools::git::Snapshot;
 use crate::tools::machine::Machine;
+use crate::tools::program;
 use crate::verdict::Unproven;
 
 /// The source of this program; another judge may judge otherwise.
@@ -42,10 +43,14 @@ impl Key {
         key.add("interpreter", interpreters);
         let locks: Vec<String> = gate.environments.iter().map(|spec| spec.lock.clone()).collect();
         key.add("lock", snapshot.files(&locks)?);
-        key.add("tools", path_tools(gate, machine)?);
+        let pins: Vec<String> = gate.programs.iter().flat_map(|tool| program::locks(&machine.ctx, tool)).collect();
+        key.add("tools", path_tools(gate, machine)?.into_iter().chain(snapshot.files(&pins)?).collect());
         key.add("files", snapshot.files(&[&gate.inputs.files[..], &gate.inputs.optional].concat())?);
         if gate.inputs.ignored {
             key.add("ignored files", snapshot.ignored(&gate.inputs.files, &machine.ctx.config.cache.generated)?);
+        }
+        if gate.inputs.history {
+            key.add("history", Facts::from([("commit".into(), snapshot.commit.clone())]));
         }
         if gate.inputs.dated {
             key.add("day", Facts::from([("day".into(), machine.ctx.started.date().to_string())]));
@@ -135,7 +140,8 @@ async fn interpreters(gate: &Gate, machine: &Machine) -> Result<Option<Facts>> {
 fn path_tools(gate: &Gate, machine: &Machine) -> Result<Facts> {
     let mut facts = Facts::new();
     if machine.ctx.profile.trusts_path() {
-        for &name in &gate.inputs.path_tools {
+        let programs = gate.programs.iter().map(|program| program.name);
+        for name in gate.inputs.path_tools.iter().copied().chain(programs) {
             let hash = machine.on_path(name).map(|program| machine.facts.hash(&program)).transpose()?;
             facts.insert(name.to_owned(), hash.unwrap_or_else(|| "none".to_owned()));
         }
@@ -186,18 +192,18 @@ mod tests {
                     ignored: true,
                     settings: "floor 90".into(),
                     path_tools: vec!["fake-redis"],
+                    remote: false,
+                    history: false,
                     dated: true,
                 },
                 environments: vec![crate::tools::environment::Spec {
                     name: "e".into(),
                     python: "3.12".into(),
                     lock: "lock.txt".into(),
+                    shelf: Default::default(),
                 }],
                 steps: vec![crate::tools::command::Command::new("pytest", folder.path()).path_first(folder.path())],
-                breaks_at: crate::verdict::Severity::Low,
-                again: String::new(),
-                elsewhere: None,
-                action: super::super::gate::action(|_| async { Err(crate::verdict::NotRun::default().into()) }),
+                ..Gate::default()
             };
             let before = vec![super::super::run::unfinished(&gate, Default::default())];
             let world = Self { folder, ctx, gate, build: "cpython one", before };

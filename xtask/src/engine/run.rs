@@ -15,6 +15,7 @@ use super::key::Key;
 use super::session::Session;
 use super::store::Store;
 use super::urgency;
+use crate::context::Profile;
 use crate::event::{Event, Events};
 use crate::model::GateReport;
 use crate::model::log_artifact;
@@ -61,6 +62,7 @@ pub fn unfinished(gate: &Gate, tool: Tool) -> GateReport {
         cached: false,
         work: Work::new(0, gate.unit),
         tool,
+        path_tools: Vec::new(),
         inputs: String::new(),
         duration_ms: 0,
         reason: "not finished".to_owned(),
@@ -84,7 +86,7 @@ pub async fn run(
         machine,
         options,
         events,
-        store: Store::new(&machine.ctx.store),
+        store: Store::new(&machine.ctx.store, machine.ctx.started),
         done: BTreeMap::new(),
         defect: false,
         red: false,
@@ -112,6 +114,7 @@ struct Ended {
     key: Option<Key>,
     started: Instant,
     outcome: Result<Outcome, Unproven>,
+    used: Vec<Tool>,
 }
 
 impl Run<'_> {
@@ -210,11 +213,15 @@ impl Run<'_> {
 
     fn cached(&self, gate: &Gate, unfinished: &GateReport, key: Option<&Key>) -> Option<GateReport> {
         let key = key.filter(|_| self.options.cache);
-        let taken = key.and_then(|key| self.store.take(&gate.id, &key.digest(), &self.machine.ctx.out));
+        let young = key.filter(|key| self.is_young(gate, &key.digest()));
+        let taken = young.and_then(|key| self.store.take(&gate.id, &key.digest(), &self.machine.ctx.out));
         if self.options.explain && taken.is_none() {
             let because = match (key, self.store.newest_key(&gate.id)) {
                 (None, _) => "there is no key (the cache is off, or an interpreter is missing)".to_owned(),
                 (Some(_), None) => "no result is stored".to_owned(),
+                (Some(_), _) if key.is_some() && young.is_none() => {
+                    "what a remote data base said is too old (policy.max_age)".to_owned()
+                }
                 (Some(key), Some(older)) => {
                     key.difference(&older).unwrap_or_else(|| "the stored result is not complete".to_owned())
                 }
@@ -224,10 +231,24 @@ impl Run<'_> {
         taken.map(|report| GateReport { required: unfinished.required, ..report })
     }
 
+    /// What a remote data base said counts for `policy.max_age` on a laptop, and not at all elsewhere.
+    fn is_young(&self, gate: &Gate, digest: &str) -> bool {
+        let ctx = &self.machine.ctx;
+        let fresh = || self.store.age(&gate.id, digest).is_some_and(|age| age <= ctx.config.policy.max_age);
+        !gate.inputs.remote || ctx.profile == Profile::Local && fresh()
+    }
+
     async fn judge(&mut self, gate: &Gate, unfinished: &GateReport, ended: Ended) -> Result<GateReport> {
         let mut report = unfinished.clone();
         report.duration_ms = u64::try_from(ended.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         report.inputs = ended.key.as_ref().map(|key| format!("blake3:{}", key.digest())).unwrap_or_default();
+        for tool in ended.used {
+            if tool.name == report.tool.name {
+                report.tool = tool;
+            } else if tool.hash.is_some() {
+                report.path_tools.push(tool);
+            }
+        }
         match ended.outcome {
             Ok(Outcome::Ran(evidence)) => proved(&mut report, evidence, gate),
             Ok(Outcome::DidNotRun(why)) | Err(Unproven::NotRun(why)) => not_proved(&mut report, why),
@@ -246,6 +267,7 @@ impl Run<'_> {
             report.cached = elsewhere.cached;
             report.inputs.clone_from(&elsewhere.inputs);
             report.tool.clone_from(&elsewhere.tool);
+            report.path_tools.clone_from(&elsewhere.path_tools);
         }
         report.artifacts.push(log_artifact(&gate.id));
         report.artifacts.dedup();
@@ -287,11 +309,11 @@ impl Run<'_> {
 
 async fn act(index: usize, nice: i32, gate: Gate, key: Option<Key>, machine: Arc<Machine>, events: Events) -> Ended {
     let started = Instant::now();
-    let outcome = match Session::open(&gate.id, nice, &machine, &events) {
-        Ok(session) => (gate.action)(session).await,
-        Err(error) => Err(Unproven::Defect(error)),
+    let (outcome, used) = match Session::open(&gate.id, nice, &machine, &events) {
+        Ok(session) => ((gate.action)(session.clone()).await, session.used()),
+        Err(error) => (Err(Unproven::Defect(error)), vec![]),
     };
-    Ended { index, key, started, outcome }
+    Ended { index, key, started, outcome, used }
 }
 
 fn proved(report: &mut GateReport, evidence: Evidence, gate: &Gate) {

@@ -1,7 +1,7 @@
 //! What a running gate may use: the machine, its own log, and a way to tell what it does.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 
@@ -9,12 +9,14 @@ use crate::context::Ctx;
 use crate::disk::read_report;
 use crate::event::{Event, Events};
 use crate::model::log_artifact;
+use crate::tools::catalog::Program;
 use crate::tools::command::Command;
 use crate::tools::environment::{self, Environment, Spec};
 use crate::tools::machine::Machine;
 use crate::tools::proc::{Ended, Runner};
+use crate::tools::program::{self, Installed};
 use crate::tools::redis::{self, Redis};
-use crate::verdict::{NotRun, Unproven};
+use crate::verdict::{NotRun, Tool, Unproven};
 
 /// Handed to a gate's action.
 #[derive(Clone)]
@@ -25,6 +27,7 @@ pub struct Session {
     pub machine: Arc<Machine>,
     runner: Runner,
     events: Events,
+    used: Arc<Mutex<Vec<Tool>>>,
 }
 
 impl Session {
@@ -37,7 +40,8 @@ impl Session {
         let (to, id) = (events.clone(), gate.to_owned());
         let on_line = move |line: &str| to.send(Event::Line { gate: id.clone(), text: line.to_owned() });
         let runner = Runner { log: Some(log), on_line: Some(Arc::new(on_line)), nice, ..machine.quiet() };
-        Ok(Self { gate: gate.to_owned(), machine: machine.clone(), runner, events: events.clone() })
+        let (machine, events) = (machine.clone(), events.clone());
+        Ok(Self { gate: gate.to_owned(), machine, runner, events, used: Arc::default() })
     }
 
     /// The invocation.
@@ -56,12 +60,49 @@ impl Session {
     /// Makes an environment, or finds it made.
     pub async fn environment(&self, spec: &Spec) -> Result<Environment, Unproven> {
         self.events.send(Event::Step { gate: self.gate.clone(), command: format!("environment {}", spec.name) });
-        environment::ensure(&self.machine, &self.runner, spec).await
+        let made = environment::ensure(&self.machine, &self.runner, spec).await;
+        if let Some(uv) = self.machine.uv_from_path() {
+            self.uses(uv);
+        }
+        made
+    }
+
+    /// A program of the catalogue, installed if it is not there yet.
+    pub async fn program(&self, program: &'static Program) -> Result<Installed, Unproven> {
+        self.events.send(Event::Step { gate: self.gate.clone(), command: format!("program {}", program.name) });
+        let installed = program::ensure(&self.machine, &self.runner, program).await?;
+        self.uses(installed.tool.clone());
+        Ok(installed)
+    }
+
+    /// Runs one command of the gate with a program of the catalogue, which the plan names by its name alone.
+    pub async fn tool(&self, program: &'static Program, step: &Command) -> Result<Ended, Unproven> {
+        let installed = self.program(program).await?;
+        let step = Command { program: installed.path.to_string_lossy().into_owned(), ..step.clone() };
+        Ok(self.step(&step).await?)
+    }
+
+    /// Remembers a program for the gate's report.
+    pub fn uses(&self, tool: Tool) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if !used.contains(&tool) {
+            used.push(tool);
+        }
+    }
+
+    /// The programs that were used so far.
+    pub fn used(&self) -> Vec<Tool> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Starts a Redis for this gate alone.
     pub async fn redis(&self, environment: &Environment) -> Result<Redis, Unproven> {
         let program = redis::find(&self.machine, environment)?;
+        if !program.starts_with(&environment.folder) {
+            let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let hash = Some(self.machine.facts.hash(&program)?);
+            self.uses(Tool { name, version: "from PATH".to_owned(), hash });
+        }
         // What a server says is for the log; the newest line on the terminal is the test's.
         let runner = Runner { on_line: None, ..self.runner.clone() };
         redis::start(&self.machine, &runner, &program).await
@@ -90,6 +131,15 @@ impl Session {
                 .map_err(|e| format!("the report `{}` cannot be redacted: {e}", path.display()))?;
         }
         Ok(safe)
+    }
+
+    /// Writes a line of ours into the gate's log.
+    pub fn note(&self, text: &str) -> Result<()> {
+        use std::io::Write as _;
+        let path = self.ctx().out.join(log_artifact(&self.gate));
+        let cannot = || format!("cannot write `{}`", path.display());
+        let mut log = std::fs::OpenOptions::new().append(true).create(true).open(&path).with_context(cannot)?;
+        writeln!(log, "{}", self.ctx().redactor.clean(text)).with_context(cannot)
     }
 
     /// A gate that did not run, with the log as the next place to look.

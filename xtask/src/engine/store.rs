@@ -4,9 +4,11 @@
 //! are stored. An entry appears by one rename, so that a crash leaves none that is half written.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use super::key::Key;
 use crate::disk::write_atomically;
@@ -20,10 +22,14 @@ const KEPT: usize = 8;
 #[derive(Clone, Debug)]
 pub struct Store {
     folder: PathBuf,
+    /// Seconds since the Unix epoch.
+    now: i64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
+    /// Seconds since the Unix epoch: when what it says was asked for.
+    asked: i64,
     report: GateReport,
     files: Vec<StoredFile>,
 }
@@ -35,9 +41,16 @@ struct StoredFile {
 }
 
 impl Store {
-    /// The store below `target/xtask`.
-    pub fn new(store: &Path) -> Self {
-        Self { folder: store.join("cache/gates") }
+    /// The store below `target/xtask`, at the time of this run.
+    pub fn new(store: &Path, now: OffsetDateTime) -> Self {
+        Self { folder: store.join("cache/gates"), now: now.unix_timestamp() }
+    }
+
+    /// How old the entry for exactly this key is; a run that began after ours is no older than ours.
+    pub fn age(&self, id: &str, digest: &str) -> Option<Duration> {
+        let bytes = std::fs::read(self.gate(id).join(digest).join("entry.json")).ok()?;
+        let entry: Entry = serde_json::from_slice(&bytes).ok()?;
+        Some(Duration::from_secs(u64::try_from(self.now - entry.asked).unwrap_or_default()))
     }
 
     fn gate(&self, id: &str) -> PathBuf {
@@ -82,7 +95,7 @@ impl Store {
             write_file(&scratch.path().join("files").join(&path), &bytes)?;
             files.push(StoredFile { blake3: blake3::hash(&bytes).to_hex().to_string(), path });
         }
-        let entry = Entry { report: report.clone(), files };
+        let entry = Entry { asked: self.now, report: report.clone(), files };
         write_file(&scratch.path().join("entry.json"), &serde_json::to_vec(&entry)?)?;
         let target = gate.join(key.digest());
         let _replaced = std::fs::remove_dir_all(&target);
@@ -165,6 +178,7 @@ mod tests {
             cached: false,
             work: Work::new(3, "pages"),
             tool: Tool::default(),
+            path_tools: vec![],
             inputs: String::new(),
             duration_ms: 5,
             reason: String::new(),
@@ -180,7 +194,7 @@ mod tests {
         let out = folder.path().join("out");
         write_file(&out.join("site/a/index.html"), b"<p>").unwrap();
         write_file(&out.join("logs/docs.log"), b"log").unwrap();
-        let store = Store::new(folder.path());
+        let store = Store::new(folder.path(), OffsetDateTime::UNIX_EPOCH);
         let key = Key::default();
         let passed = report(Verdict::Pass);
         store.put(&passed, &key, &out).unwrap();
@@ -201,7 +215,7 @@ mod tests {
     #[test]
     fn only_passes_are_stored_and_an_artifact_that_is_missing_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::new(folder.path());
+        let store = Store::new(folder.path(), OffsetDateTime::UNIX_EPOCH);
         for verdict in [Verdict::Fail, Verdict::DidNotRun] {
             store.put(&report(verdict), &Key::default(), folder.path()).unwrap();
             assert_eq!(store.take("docs/site", &Key::default().digest(), folder.path()), None);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::{junit, summary};
+use super::{junit, sarif, summary};
 use crate::context::Ctx;
 use crate::disk::write_atomically;
 use crate::model::{GateReport, Report};
@@ -40,6 +40,7 @@ impl Files {
 
     pub fn end(&mut self, report: &Report) -> Result<()> {
         write_atomically(&self.out.join("junit.xml"), junit::render(report, &self.out)?.as_bytes())?;
+        write_atomically(&self.out.join("results.sarif"), sarif::render(report).as_bytes())?;
         let text = summary::render(report);
         write_atomically(&self.out.join("summary.md"), text.as_bytes())?;
         if let Some(path) = &self.step_summary {

@@ -10,6 +10,7 @@ pub mod junit_cases;
 mod live;
 mod paint;
 mod plain;
+mod sarif;
 mod summary;
 
 use std::sync::Arc;

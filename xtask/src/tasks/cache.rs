@@ -46,7 +46,7 @@ pub async fn audit(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, sample: u32
         events.send(Event::Note(format!("not audited, for they read what others leave: {}", later.join(", "))));
     }
     let scratch = ctx.store.join("audit");
-    let store = Store::new(&ctx.store);
+    let store = Store::new(&ctx.store, ctx.started);
     let mut hits: Vec<(Gate, GateReport)> = Vec::new();
     for gate in ci::all_gates(ctx).into_iter().filter(|gate| gate.after.is_empty()) {
         let key = Key::of(&gate, &machine, &snapshot, &[]).await?;
@@ -77,12 +77,10 @@ fn again(gate: Gate, stored: GateReport) -> Gate {
 }
 
 fn compare(outcome: Result<Outcome, Unproven>, stored: &GateReport) -> Result<Outcome, Unproven> {
-    let differs = |now: String| Finding {
-        rule: "cache-differs".to_owned(),
-        severity: Severity::High,
-        path: None,
-        line: None,
-        message: format!("the cache says: pass, {} {}; run again it is: {now}", stored.work.count, stored.work.unit),
+    let differs = |now: String| {
+        let message =
+            format!("the cache says: pass, {} {}; run again it is: {now}", stored.work.count, stored.work.unit);
+        Finding::new("cache-differs", Severity::High, message)
     };
     match outcome {
         Ok(Outcome::Ran(mut evidence)) => {
@@ -110,6 +108,7 @@ mod tests {
     #[test]
     fn an_answer_that_differs_from_the_stored_one_is_a_finding() {
         let stored = GateReport {
+            path_tools: vec![],
             id: "docs".into(),
             verdict: Verdict::Pass,
             required: true,

@@ -14,9 +14,10 @@ use crate::exit::{Code, Interrupted};
 use crate::model::{GateReport, Report, SCHEMA};
 use crate::report::files_of_last_run;
 use crate::tools::cancel::{Cancel, Urgency};
-use crate::tools::catalog;
 use crate::tools::git::Snapshot;
 use crate::tools::machine::Machine;
+use crate::tools::program;
+use crate::tools::requirements;
 use crate::verdict::{Tool, Verdict, overall};
 
 /// What is to be run.
@@ -134,10 +135,14 @@ fn is_excused(ctx: &Ctx, gate: &GateReport) -> bool {
 
 /// The gate's tool, with the version that its lock pins.
 fn pinned_tool(ctx: &Ctx, gate: &Gate) -> Tool {
+    if let Some(program) = gate.programs.first() {
+        let version = program::version(ctx, program).unwrap_or_else(|| "unknown".to_owned());
+        return Tool { name: program.name.to_owned(), version, hash: None };
+    }
     let (name, lock) = &gate.tool;
     let python = gate.environments.first().map_or(&ctx.config.python.tools, |spec| &spec.python);
     let text = std::fs::read_to_string(ctx.root.join(lock)).unwrap_or_default();
-    let version = catalog::pinned(&text, name, python).unwrap_or_else(|| "unknown".to_owned());
+    let version = requirements::pinned(&text, name, python).unwrap_or_else(|| "unknown".to_owned());
     Tool { name: (*name).to_owned(), version, hash: None }
 }
 
@@ -156,6 +161,7 @@ mod tests {
             cached: false,
             work: Work::new(0, "packages"),
             tool: Tool::default(),
+            path_tools: vec![],
             inputs: String::new(),
             duration_ms: 0,
             reason: reason.into(),

@@ -46,24 +46,20 @@ fn plan(ctx: &Ctx) -> Vec<Gate> {
     let docs = docs.clone();
     vec![Gate {
         id: "docs".to_owned(),
-        after: vec![],
-        quiet: false,
         unit: "pages",
         tool: ("mkdocs", spec.lock.clone()),
         inputs: Inputs {
             files: docs.inputs.clone(),
-            optional: vec![],
             ignored: true,
             settings: format!("{docs:?}"),
             path_tools: vec!["uv"],
-            dated: false,
+            ..Inputs::default()
         },
         environments: vec![spec.clone()],
         steps: vec![build(ctx, &spec, &docs)],
-        breaks_at: Severity::Low,
         again: "cargo xtask docs".to_owned(),
-        elsewhere: None,
         action: action(move |session| run(session, spec.clone(), docs.clone())),
+        ..Gate::default()
     }]
 }
 
@@ -124,7 +120,7 @@ fn findings(output: &str, located: impl Fn(&str) -> Located) -> Vec<Finding> {
         let quoted: Vec<&str> = message.split('\'').skip(1).step_by(2).collect();
         let place = quoted.first().map(|path| located(path)).unwrap_or_default();
         let line = quoted.get(1).and_then(|link| line_of(&place.text, link));
-        Some(Finding { rule: "mkdocs".to_owned(), severity, path: place.path, line, message: message.to_owned() })
+        Some(Finding::new("mkdocs", severity, message).at(place.path, line))
     });
     marked.collect()
 }

@@ -3,12 +3,12 @@
 //! Each thing is a gate, so that the report and the exit code say it as everywhere.
 
 use crate::context::Ctx;
-use crate::engine::gate::{Gate, Inputs, action};
+use crate::engine::gate::{Gate, action};
 use crate::engine::session::Session;
 use crate::tools::command::Command;
 use crate::tools::environment::Spec;
 use crate::tools::redis;
-use crate::verdict::{Evidence, NotRun, Outcome, Severity, Unproven, Work};
+use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Work};
 
 /// One gate for each thing that some declared subject needs. None of them is ever taken from the cache.
 pub fn plan(ctx: &Ctx) -> Vec<Gate> {
@@ -76,17 +76,11 @@ where
 {
     Gate {
         id: format!("doctor/{name}"),
-        after: vec![],
-        quiet: false,
         unit,
         tool: ("xtask", String::new()),
-        inputs: Inputs::default(),
-        environments: vec![],
-        steps: vec![],
-        breaks_at: Severity::Low,
         again: "cargo xtask doctor".to_owned(),
-        elsewhere: None,
         action: action(look),
+        ..Gate::default()
     }
 }
 
@@ -103,13 +97,7 @@ async fn program(session: Session, name: &str, fix: &str) -> Result<Outcome, Unp
 
 /// One thing that is there, told as a finding that breaks nothing.
 fn found(session: &Session, unit: &str, what: &str) -> Result<Outcome, Unproven> {
-    let finding = crate::verdict::Finding {
-        rule: session.gate.clone(),
-        severity: Severity::Info,
-        path: None,
-        line: None,
-        message: what.to_owned(),
-    };
+    let finding = Finding::new(session.gate.clone(), Severity::Info, what);
     Ok(Outcome::Ran(Evidence {
         work: Work::new(1, unit),
         declared: Some(1),

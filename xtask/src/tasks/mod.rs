@@ -9,10 +9,14 @@ pub mod checks;
 pub mod ci;
 pub mod docs;
 pub mod doctor;
+pub mod policy;
 pub mod pre_commit;
+pub mod sbom;
+pub mod scan;
 pub mod self_test;
 pub mod subjects;
 pub mod test_matrix;
+pub mod tools;
 
 use crate::config::Config;
 use crate::context::Ctx;
@@ -41,7 +45,8 @@ pub struct Subject {
 }
 
 /// Every task whose gates are part of `ci`, in pipeline order.
-pub const ALL: &[Task] = &[subjects::TASK, pre_commit::TASK, test_matrix::TASK, docs::TASK];
+pub const ALL: &[Task] =
+    &[subjects::TASK, policy::TASK, pre_commit::TASK, test_matrix::TASK, scan::TASK, sbom::TASK, docs::TASK];
 
 /// The subjects that the configuration does not declare.
 pub fn not_configured(config: &Config) -> Vec<String> {

@@ -6,7 +6,7 @@
 use regex_lite::Regex;
 
 use crate::context::Ctx;
-use crate::engine::gate::{Gate, Inputs, action};
+use crate::engine::gate::{Gate, action};
 use crate::engine::session::Session;
 use crate::tools::command::Command;
 use crate::tools::proc::{Ended, Exit};
@@ -46,17 +46,12 @@ fn gate(name: &str, unit: &'static str, step: Command, judge: fn(Session, Ended)
     let run = step.clone();
     Gate {
         id: format!("self-test/{name}"),
-        after: vec![],
         // Cargo holds a lock on the target folder; beside each other they would only wait.
         quiet: true,
         unit,
         tool: ("cargo", String::new()),
-        inputs: Inputs::default(),
-        environments: vec![],
         steps: vec![step],
-        breaks_at: Severity::Low,
         again: "cargo xtask self-test".to_owned(),
-        elsewhere: None,
         action: action(move |session: Session| {
             let run = run.clone();
             async move {
@@ -64,6 +59,7 @@ fn gate(name: &str, unit: &'static str, step: Command, judge: fn(Session, Ended)
                 judge(session, ended).await
             }
         }),
+        ..Gate::default()
     }
 }
 
@@ -73,7 +69,7 @@ fn evidence(count: usize, unit: &str, findings: Vec<Finding>) -> Outcome {
 }
 
 fn finding(rule: &str, path: Option<String>, line: Option<u32>, message: String) -> Finding {
-    Finding { rule: rule.to_owned(), severity: Severity::High, path, line, message }
+    Finding::new(rule, Severity::High, message).at(path, line)
 }
 
 /// rustfmt says nothing of what it looked at; the files that git knows are what it was given.

@@ -21,17 +21,12 @@ fn plan(ctx: &Ctx) -> Vec<Gate> {
         .collect();
     vec![Gate {
         id: "subjects".to_owned(),
-        after: vec![],
-        quiet: false,
         unit: "subjects",
         tool: ("git", String::new()),
         inputs: Inputs { files: vec![".".to_owned()], settings: declared.join(" "), ..Inputs::default() },
-        environments: vec![],
-        steps: vec![],
-        breaks_at: Severity::Low,
         again: "cargo xtask ci --only subjects".to_owned(),
-        elsewhere: None,
         action: action(look),
+        ..Gate::default()
     }]
 }
 
@@ -57,13 +52,8 @@ async fn look(session: Session) -> Result<Outcome, Unproven> {
 }
 
 fn undeclared(table: &str, path: &str) -> Finding {
-    Finding {
-        rule: "undeclared-subject".to_owned(),
-        severity: Severity::Medium,
-        path: Some(path.to_owned()),
-        line: None,
-        message: format!("no gate checks this: pipeline.toml has no table [{table}]"),
-    }
+    let message = format!("no gate checks this: pipeline.toml has no table [{table}]");
+    Finding::new("undeclared-subject", Severity::Medium, message).at(path.to_owned(), None)
 }
 
 /// Fixtures of tests are no subjects of the project.

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::catalog;
 use super::command::Command;
 use super::machine::Machine;
 use super::proc::Runner;
 use super::python;
+use super::requirements;
 use crate::context::Ctx;
 use crate::disk::write_atomically;
 use crate::verdict::{NotRun, Tool, Unproven};
@@ -45,7 +45,7 @@ pub async fn uv(machine: &Machine, runner: &Runner) -> Result<Uv, Unproven> {
 /// Our own uv, if it is installed at the pinned version.
 pub fn installed_uv(ctx: &Ctx) -> Option<PathBuf> {
     let (version, _) = pinned(ctx).ok()?;
-    Some(ctx.store.join(format!("tools/uv-{version}/bin/uv"))).filter(|program| program.is_file())
+    Some(ctx.tools.join(format!("uv-{version}/bin/uv"))).filter(|program| program.is_file())
 }
 
 /// The pinned version, and its lines of the lock.
@@ -54,7 +54,7 @@ fn pinned(ctx: &Ctx) -> Result<(String, String), NotRun> {
     let fix = format!("pin uv in `{path}`, or put uv on PATH");
     let lock = std::fs::read_to_string(ctx.root.join(path))
         .map_err(|e| NotRun::new(format!("the lock `{path}` cannot be read: {e}"), fix.clone()))?;
-    let pins = catalog::pinned(&lock, "uv", &ctx.config.python.tools).zip(catalog::entry(&lock, "uv"));
+    let pins = requirements::pinned(&lock, "uv", &ctx.config.python.tools).zip(requirements::entry(&lock, "uv"));
     pins.ok_or_else(|| NotRun::new(format!("`{path}` pins no uv"), fix))
 }
 
@@ -74,8 +74,8 @@ async fn version(machine: &Machine, runner: &Runner, program: &std::path::Path) 
 async fn install(machine: &Machine, runner: &Runner) -> Result<PathBuf, Unproven> {
     let ctx = &machine.ctx;
     let (version, entry) = pinned(ctx)?;
-    let target = ctx.store.join(format!("tools/uv-{version}"));
-    let tools = ctx.store.join("tools");
+    let target = ctx.tools.join(format!("uv-{version}"));
+    let tools = ctx.tools.clone();
     std::fs::create_dir_all(&tools).with_context(|| format!("cannot make `{}`", tools.display()))?;
     let list = tools.join("uv.txt");
     write_atomically(&list, entry.as_bytes())?;

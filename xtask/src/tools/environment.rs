@@ -10,7 +10,7 @@ use super::command::{Command, quoted};
 use super::machine::Machine;
 use super::proc::Runner;
 use super::python::Interpreter;
-use crate::config::{Config, Docs, Tests};
+use crate::config::{Config, Docs, Sbom, Tests};
 use crate::context::Ctx;
 use crate::disk::{lock, write_atomically};
 use crate::verdict::{NotRun, Unproven};
@@ -24,6 +24,18 @@ pub struct Spec {
     pub python: String,
     /// The requirement file, relative to the repository.
     pub lock: String,
+    /// Where its folder stands.
+    pub shelf: Shelf,
+}
+
+/// Where environments stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shelf {
+    /// `target/xtask/env`: what is tested, and the hooks.
+    #[default]
+    Environments,
+    /// `target/xtask/tools`: programs of the catalogue.
+    Tools,
 }
 
 /// An environment that is complete.
@@ -39,22 +51,48 @@ impl Spec {
     /// The environment of the tools, shared by the gates that use them.
     pub fn tools(config: &Config) -> Self {
         let python = &config.python;
-        Self { name: "tools".into(), python: python.tools.clone(), lock: python.tools_lock.clone() }
+        Self {
+            name: "tools".into(),
+            python: python.tools.clone(),
+            lock: python.tools_lock.clone(),
+            shelf: Shelf::Environments,
+        }
     }
 
     /// The environment of one leg of the matrix.
     pub fn tests(tests: &Tests, python: &str) -> Self {
-        Self { name: format!("test-{python}"), python: python.to_owned(), lock: tests.lock.clone() }
+        Self {
+            name: format!("test-{python}"),
+            python: python.to_owned(),
+            lock: tests.lock.clone(),
+            shelf: Shelf::Environments,
+        }
     }
 
     /// The environment of the documents.
     pub fn docs(config: &Config, docs: &Docs) -> Self {
-        Self { name: "docs".into(), python: config.python.tools.clone(), lock: docs.lock.clone() }
+        let python = config.python.tools.clone();
+        Self { name: "docs".into(), python, lock: docs.lock.clone(), shelf: Shelf::Environments }
+    }
+
+    /// The environment of what runs, without tests and tools.
+    pub fn runtime(config: &Config, sbom: &Sbom) -> Self {
+        let python = config.python.tools.clone();
+        Self { name: "runtime".into(), python, lock: sbom.lock.clone(), shelf: Shelf::Environments }
+    }
+
+    /// Programs of the catalogue: `LOCKS/python/NAME.txt`.
+    pub fn programs(config: &Config, name: &str) -> Self {
+        let lock = format!("{}/python/{name}.txt", config.tools.locks);
+        Self { name: name.to_owned(), python: config.python.tools.clone(), lock, shelf: Shelf::Tools }
     }
 
     /// Where it lies, made or not.
     pub fn folder(&self, ctx: &Ctx) -> PathBuf {
-        ctx.environments.join(&self.name)
+        match self.shelf {
+            Shelf::Environments => ctx.environments.join(&self.name),
+            Shelf::Tools => ctx.tools.join(&self.name),
+        }
     }
 
     /// Its interpreter, made or not.
@@ -85,11 +123,27 @@ impl Environment {
         self.folder.join("bin").join(name)
     }
 
+    /// How many packages it has.
+    pub fn installed(&self) -> usize {
+        let entries = std::fs::read_dir(self.packages()).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().ends_with(".dist-info")).count()
+    }
+
     /// Where its packages lie.
     pub fn packages(&self) -> PathBuf {
         let minor: Vec<&str> = self.interpreter.version.splitn(3, '.').take(2).collect();
         self.folder.join(format!("lib/python{}/site-packages", minor.join(".")))
     }
+}
+
+/// The file in an environment that says what it was made of.
+const STAMP: &str = ".forge-stamp";
+
+/// Whether the environment is there and was made of the lock as it is now. Nothing is asked or made.
+pub fn is_complete(ctx: &Ctx, spec: &Spec) -> bool {
+    let made_of = std::fs::read_to_string(spec.folder(ctx).join(STAMP)).unwrap_or_default();
+    let lock = std::fs::read(ctx.root.join(&spec.lock)).map(|bytes| blake3::hash(&bytes).to_hex().to_string());
+    lock.is_ok_and(|lock| made_of.lines().any(|line| line == lock))
 }
 
 /// Makes the environment, unless it is there and made of the same interpreter and lock.
@@ -103,12 +157,12 @@ pub async fn ensure(machine: &Machine, runner: &Runner, spec: &Spec) -> Result<E
     let guard = machine.environment_guard(&spec.name).await;
     let _one_of_this_run = guard.lock().await;
     let mut cancel = machine.cancel.clone();
-    let lock_file = ctx.environments.join(format!("{}.lock", spec.name));
+    let lock_file = environment.folder.with_extension("lock");
     let _one_of_all_runs = tokio::select! {
         locked = lock(&lock_file) => locked?,
         () = cancel.reached(Urgency::Gently) => return Err(NotRun::new("interrupted", "run it again").into()),
     };
-    let stamp_file = environment.folder.join(".forge-stamp");
+    let stamp_file = environment.folder.join(STAMP);
     if std::fs::read_to_string(&stamp_file).is_ok_and(|stamp| stamp == wanted) {
         return Ok(environment);
     }

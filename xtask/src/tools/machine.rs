@@ -13,7 +13,7 @@ use super::proc::Runner;
 use super::python::{self, Interpreter};
 use super::stat_cache::StatCache;
 use crate::context::Ctx;
-use crate::verdict::Unproven;
+use crate::verdict::{Tool, Unproven};
 
 /// This machine, as far as it was looked at.
 #[derive(Debug)]
@@ -77,6 +77,11 @@ impl Machine {
     /// uv: from PATH in the profile `local`, otherwise our pinned one, installed on first use.
     pub async fn uv(&self, runner: &Runner) -> Result<Uv, Unproven> {
         self.uv.get_or_try_init(|| acquire::uv(self, runner)).await.cloned()
+    }
+
+    /// uv, where this run took it from PATH.
+    pub fn uv_from_path(&self) -> Option<Tool> {
+        self.uv.get().map(|uv| uv.tool.clone()).filter(|tool| tool.hash.is_some())
     }
 
     /// Where our own uv is, if it is installed.

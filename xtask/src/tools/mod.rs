@@ -1,14 +1,19 @@
 //! Programs that are not ours: which, where from, how started. Knows nothing of gates.
 
 pub mod acquire;
+pub mod archive;
 pub mod cancel;
 pub mod catalog;
 pub mod command;
+pub mod download;
 pub mod environment;
 pub mod git;
 pub mod git_index;
+pub mod golang;
 pub mod machine;
 pub mod proc;
+pub mod program;
 pub mod python;
 pub mod redis;
+pub mod requirements;
 pub mod stat_cache;

@@ -132,8 +132,14 @@ impl Runner {
     /// Runs `command` and gives its standard output as it is, for formats that are not text.
     pub async fn read_bytes(&self, command: &Command) -> Result<Vec<u8>> {
         let mut process = self.prepared(command);
-        process.stdin(Stdio::null()).process_group(0).kill_on_drop(true);
-        let output = process.output().await.with_context(|| format!("cannot start `{command}`"))?;
+        let stdin = if command.stdin.is_empty() { Stdio::null() } else { Stdio::piped() };
+        process.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+        let mut child = process.spawn().with_context(|| format!("cannot start `{command}`"))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            let text = command.stdin.clone();
+            tokio::spawn(async move { stdin.write_all(text.as_bytes()).await });
+        }
+        let output = child.wait_with_output().await.with_context(|| format!("cannot wait for `{command}`"))?;
         if !output.status.success() {
             let words = self.redactor.clean(&String::from_utf8_lossy(&output.stderr));
             anyhow::bail!("`{command}` failed: {}: {}", exit_of(output.status), words.trim());

@@ -33,7 +33,7 @@ fn assert_none(what: &str, found: Vec<String>) {
 
 #[test]
 fn a_layer_uses_only_those_below_it() {
-    let words = ["verdict", "exit", "text", "disk", "config", "event", "model", "context"];
+    let words = ["policy", "verdict", "exit", "text", "disk", "config", "event", "model", "context"];
     let layers: [(&str, &[&str]); 6] = [
         ("tools", &["tools"]),
         ("report", &["report"]),

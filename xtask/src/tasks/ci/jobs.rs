@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::context::{Ctx, Profile};
-use crate::engine::gate::{Gate, Inputs, action};
+use crate::engine::gate::{Gate, action};
 use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Work};
 
 /// The variable that holds the context `needs` as JSON.
@@ -27,20 +27,14 @@ pub fn gate(ctx: &Ctx) -> Option<Gate> {
     }
     Some(Gate {
         id: "jobs".to_owned(),
-        after: vec![],
-        quiet: false,
         unit: "jobs",
         tool: ("github", String::new()),
-        inputs: Inputs::default(),
-        environments: vec![],
-        steps: vec![],
-        breaks_at: Severity::Low,
         again: "run the workflow's failed jobs again".to_owned(),
-        elsewhere: None,
         action: action(move |_| {
             let judged = judge(needs.as_deref());
             async move { judged }
         }),
+        ..Gate::default()
     })
 }
 
@@ -49,13 +43,10 @@ fn judge(needs: Option<&str>) -> Result<Outcome, Unproven> {
     let text = needs.ok_or_else(|| NotRun::new(format!("the variable {VARIABLE} is not set"), fix.clone()))?;
     let jobs: BTreeMap<String, Job> = serde_json::from_str(text)
         .map_err(|e| NotRun::new(format!("the variable {VARIABLE} cannot be read: {e}"), fix))?;
-    let findings = jobs.iter().filter(|(_, job)| job.result != "success").map(|(name, job)| Finding {
-        rule: "job".to_owned(),
-        severity: Severity::High,
-        path: None,
-        line: None,
-        message: format!("the job `{name}` ended in `{}`", job.result),
-    });
+    let findings = jobs
+        .iter()
+        .filter(|(_, job)| job.result != "success")
+        .map(|(name, job)| Finding::new("job", Severity::High, format!("the job `{name}` ended in `{}`", job.result)));
     Ok(Outcome::Ran(Evidence {
         work: Work::new(jobs.len() as u64, "jobs"),
         declared: None,

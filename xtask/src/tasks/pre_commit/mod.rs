@@ -46,8 +46,6 @@ fn plan(ctx: &Ctx) -> Vec<Gate> {
     let hooks = hooks.clone();
     vec![Gate {
         id: "pre-commit".to_owned(),
-        after: vec![],
-        quiet: false,
         unit: "hooks",
         tool: ("prek", spec.lock.clone()),
         inputs: Inputs {
@@ -58,10 +56,9 @@ fn plan(ctx: &Ctx) -> Vec<Gate> {
         },
         environments: vec![spec.clone()],
         steps: vec![command(ctx, &spec, "prek", &hooks)],
-        breaks_at: Severity::Low,
         again: "cargo xtask pre-commit".to_owned(),
-        elsewhere: None,
         action: action(move |session| run(session, spec.clone(), hooks.clone())),
+        ..Gate::default()
     }]
 }
 
@@ -221,16 +218,10 @@ fn unpinned(session: &Session, environment: &Environment, declared: &[Declared])
             continue;
         }
         if hook.repo != "local" || !matches!(language, "system" | "unsupported") {
-            findings.push(Finding {
-                rule: "unpinned-hook".to_owned(),
-                severity: Severity::Medium,
-                path: session.ctx().config.hooks.as_ref().map(|hooks| hooks.config.clone()),
-                line: None,
-                message: format!(
-                    "hook `{}` does not use what our lock installs (repo: local, language: system)",
-                    hook.id
-                ),
-            });
+            let message =
+                format!("hook `{}` does not use what our lock installs (repo: local, language: system)", hook.id);
+            let config = session.ctx().config.hooks.as_ref().map(|hooks| hooks.config.clone());
+            findings.push(Finding::new("unpinned-hook", Severity::Medium, message).at(config, None));
         } else if !environment.bin(&hook.program).is_file() {
             // Whatever the profile: a program from PATH would be in no key of this gate.
             return Err(format!("hook `{}`: our lock does not install `{}`", hook.id, hook.program));

@@ -77,8 +77,9 @@ impl HookResult {
             return vec![];
         }
         let rule = self.id.clone().unwrap_or_else(|| self.name.clone());
-        let finding =
-            |path, line, message: String| Finding { rule: rule.clone(), severity: Severity::High, path, line, message };
+        let finding = |path: Option<String>, line: Option<u32>, message: String| {
+            Finding::new(rule.clone(), Severity::High, message).at(path, line)
+        };
         let found: Vec<Finding> = self
             .lines
             .iter()

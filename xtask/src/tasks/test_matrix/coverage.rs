@@ -31,7 +31,6 @@ pub fn gate(ctx: &Ctx, tests: &Tests, floor: &Coverage) -> Gate {
     Gate {
         id: "test-matrix/coverage".to_owned(),
         after: legs.iter().map(|python| format!("test-matrix/{python}")).collect(),
-        quiet: false,
         unit: "statements",
         tool: ("coverage", spec.lock.clone()),
         inputs: Inputs {
@@ -42,13 +41,12 @@ pub fn gate(ctx: &Ctx, tests: &Tests, floor: &Coverage) -> Gate {
         },
         environments: vec![spec],
         steps: vec![combine.clone(), xml.clone(), json.clone()],
-        breaks_at: Severity::Low,
         again: "cargo xtask test-matrix".to_owned(),
-        elsewhere: None,
         action: action(move |session| {
             let steps = [combine.clone(), xml.clone(), json.clone()];
             run(session, python.clone(), steps, legs.clone(), floor, directory.clone())
         }),
+        ..Gate::default()
     }
 }
 
@@ -162,6 +160,7 @@ fn below_floor(report: &CoverageReport, floor: f64, directory: &str) -> Vec<Find
             "the combined coverage is {:.2} %, below the floor of {floor} %",
             (percent * 100.0).floor() / 100.0
         ),
+        excused: None,
     }];
     findings.extend(files.iter().take(5).map(|(name, file)| Finding {
         rule: "not-covered".to_owned(),
@@ -169,6 +168,7 @@ fn below_floor(report: &CoverageReport, floor: f64, directory: &str) -> Vec<Find
         path: Some(place(name)),
         line: file.missing_lines.first().copied(),
         message: format!("{} lines are not covered", file.missing_lines.len()),
+        excused: None,
     }));
     findings
 }

@@ -90,7 +90,7 @@ pub fn finding(case: &Case, place: &Place<'_>, again: Option<&str>) -> Finding {
     if let Some(again) = again {
         message.push_str(&format!("\nagain: {again}"));
     }
-    Finding { rule: case.id(), severity: Severity::High, path, line, message }
+    Finding::new(case.id(), Severity::High, message).at(path, line)
 }
 
 /// The deepest line of the traceback that lies in the repository: `FILE:LINE: ` is how pytest ends a frame.

@@ -19,7 +19,7 @@ use crate::report::junit_cases;
 use crate::tools::command::Command;
 use crate::tools::environment::Spec;
 use crate::tools::proc::{Ended, Exit};
-use crate::verdict::{Evidence, Outcome, Severity, Unproven, Work};
+use crate::verdict::{Evidence, Outcome, Unproven, Work};
 
 /// Part of `ci`.
 pub const TASK: Task = Task {
@@ -70,8 +70,6 @@ fn leg(ctx: &Ctx, tests: &Tests, python: &str, more: &[String]) -> Gate {
     let settings = settings_text(&(tests, &ctx.config.redis, &ctx.config.flaky));
     Gate {
         id: format!("test-matrix/{python}"),
-        after: vec![],
-        quiet: false,
         unit: "tests",
         tool: ("pytest", tests.lock.clone()),
         inputs: Inputs {
@@ -85,13 +83,13 @@ fn leg(ctx: &Ctx, tests: &Tests, python: &str, more: &[String]) -> Gate {
                 vec!["uv"]
             },
             dated: !ctx.config.flaky.is_empty(),
+            ..Inputs::default()
         },
         environments: vec![spec],
         steps: vec![leg.pytest(ctx, &leg.junit(1), &leg.more)],
-        breaks_at: Severity::Low,
         again: leg.again(None),
-        elsewhere: None,
         action: action(move |session| run(session, leg.clone())),
+        ..Gate::default()
     }
 }
 

@@ -1,0 +1,327 @@
+//! Two configurations, and what the newer one lets pass that the older one did not. Pure.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use crate::config::parse_duration;
+use crate::verdict::{Finding, Severity};
+
+/// When a change of a setting lets more pass.
+#[derive(Clone, Copy, Debug)]
+enum Weaker {
+    /// It is a smaller number.
+    Lower,
+    /// It is a larger number.
+    Higher,
+    /// It is a higher severity; the second is what counts where none stands.
+    Severer(&'static str),
+    /// It is a longer time; the second is what counts where none stands.
+    Longer(&'static str),
+    /// Something left the list.
+    Shrunk,
+    /// Something came to the list.
+    Grown,
+    /// It is another one.
+    Changed,
+}
+
+/// The settings that decide what passes.
+const GUARDED: &[(&str, Weaker)] = &[
+    ("python.versions", Weaker::Shrunk),
+    ("hooks.config", Weaker::Changed),
+    ("hooks.may_be_idle", Weaker::Grown),
+    ("tests.inputs", Weaker::Shrunk),
+    ("tests.attempts", Weaker::Higher),
+    ("coverage.floor", Weaker::Lower),
+    ("secrets.rules", Weaker::Changed),
+    ("secrets.history", Weaker::Changed),
+    ("sast.files", Weaker::Shrunk),
+    ("sast.tests", Weaker::Grown),
+    ("dependencies.osv", Weaker::Changed),
+    ("dependencies.advisories", Weaker::Changed),
+    ("dependencies.cargo_lock", Weaker::Changed),
+    ("dependencies.trivy", Weaker::Shrunk),
+    ("locks.script", Weaker::Changed),
+    ("locks.files", Weaker::Shrunk),
+    ("dockerfile.files", Weaker::Shrunk),
+    ("workflows.directory", Weaker::Changed),
+    ("manifests.overlays", Weaker::Shrunk),
+    ("manifests.files", Weaker::Shrunk),
+    ("manifests.without_schema", Weaker::Grown),
+    ("shell.files", Weaker::Shrunk),
+    ("licences.allow", Weaker::Grown),
+    ("licences.clarify", Weaker::Grown),
+    ("policy.breaks_at", Weaker::Severer("low")),
+    ("policy.max_age", Weaker::Longer("1h")),
+    ("policy.database_max_age", Weaker::Longer("7d")),
+    ("policy.base", Weaker::Changed),
+    ("policy.vulnerabilities.without_fix", Weaker::Severer("low")),
+    ("policy.vulnerabilities.grace", Weaker::Longer("0s")),
+    ("cache.generated", Weaker::Grown),
+    ("cache.environment", Weaker::Shrunk),
+    ("profiles.local.optional", Weaker::Grown),
+    ("profiles.offline.unreachable", Weaker::Grown),
+    ("ignore", Weaker::Grown),
+    ("flaky", Weaker::Grown),
+];
+
+/// How many settings a configuration has.
+pub fn settings(text: &str) -> usize {
+    toml::from_str::<Table>(text).map_or(0, |table| table.values().map(leaves).sum())
+}
+
+fn leaves(value: &Value) -> usize {
+    match value {
+        Value::Table(table) => table.values().map(leaves).sum(),
+        Value::Array(list) => list.iter().map(leaves).sum(),
+        _ => 1,
+    }
+}
+
+/// How many settings were compared, and what lets more pass, with its line in the newer text.
+///
+/// `known` are the gates that there were before: what is said of a new gate weakens nothing.
+pub fn configurations(
+    path: &str,
+    before: &str,
+    now: &str,
+    known: &BTreeSet<String>,
+) -> Result<(usize, Vec<Finding>), String> {
+    let read =
+        |text: &str| toml::from_str::<Table>(text).map_err(|e| format!("`{path}` cannot be read: {}", e.message()));
+    let (old, new) = (read(before)?, read(now)?);
+    let mut findings = Vec::new();
+    for (key, weaker) in GUARDED {
+        let (was, is) = (at(&old, key), at(&new, key));
+        let is_new = key.split_once('.').is_some_and(|(table, _)| !old.contains_key(table));
+        if is_new && !key.starts_with("p") {
+            continue;
+        }
+        let is = is.map(|value| about_known(value, known));
+        let Some(message) = weakened(*weaker, was, is.as_ref()) else { continue };
+        let line = line_of(now, key, was, is.as_ref());
+        findings
+            .push(Finding::new("weaker-policy", Severity::High, format!("{key}: {message}")).at(path.to_owned(), line));
+    }
+    let gates = |table: &Table| at(table, "policy.severity").and_then(Value::as_table).cloned().unwrap_or_default();
+    let (was, is) = (gates(&old), gates(&new));
+    for (gate, severity) in is.iter().filter(|(gate, _)| is_known(gate, known)) {
+        let before = was.get(gate).or_else(|| at(&old, "policy.breaks_at"));
+        if let Some(message) = weakened(Weaker::Severer("low"), before, Some(severity)) {
+            let line = now.lines().position(|line| line.contains(&format!("\"{gate}\"")));
+            let line = line.and_then(|line| u32::try_from(line + 1).ok());
+            let message = format!("policy.severity of `{gate}`: {message}");
+            findings.push(Finding::new("weaker-policy", Severity::High, message).at(path.to_owned(), line));
+        }
+    }
+    Ok((settings(before), findings))
+}
+
+/// Whether a gate, or one below it, was there before.
+fn is_known(gate: &str, known: &BTreeSet<String>) -> bool {
+    known.iter().any(|id| id.strip_prefix(gate).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '-'])))
+}
+
+/// A list without what it says of gates that are new.
+fn about_known(value: &Value, known: &BTreeSet<String>) -> Value {
+    let Value::Array(list) = value else { return value.clone() };
+    let keep = |entry: &&Value| entry.get("gate").and_then(Value::as_str).is_none_or(|gate| is_known(gate, known));
+    Value::Array(list.iter().filter(keep).cloned().collect())
+}
+
+fn at<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
+    let (first, rest) = key.split_once('.').map_or((key, None), |(first, rest)| (first, Some(rest)));
+    let value = table.get(first)?;
+    match rest {
+        None => Some(value),
+        Some(rest) => at(value.as_table()?, rest),
+    }
+}
+
+/// What lets more pass, in words.
+fn weakened(weaker: Weaker, was: Option<&Value>, is: Option<&Value>) -> Option<String> {
+    let shown = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+    let from_to = || format!("was {}, is {}", shown(was), shown(is));
+    let number = |value: Option<&Value>| value.and_then(|v| v.as_float().or_else(|| v.as_integer().map(|n| n as f64)));
+    match weaker {
+        Weaker::Changed => (was.is_some() && was != is).then(from_to),
+        Weaker::Lower => number(was).is_some_and(|was| number(is).is_none_or(|is| is < was)).then(from_to),
+        Weaker::Higher => number(is).is_some_and(|is| number(was).is_some_and(|was| is > was)).then(from_to),
+        Weaker::Severer(default) => {
+            let of = |value: Option<&Value>| rank(value.and_then(Value::as_str).unwrap_or(default));
+            (of(is) > of(was)).then(from_to)
+        }
+        Weaker::Longer(default) => {
+            let of = |value: Option<&Value>| {
+                let text = value.and_then(Value::as_str).unwrap_or(default);
+                parse_duration(text).unwrap_or(Duration::MAX)
+            };
+            (of(is) > of(was)).then(from_to)
+        }
+        Weaker::Shrunk => {
+            let gone: Vec<String> = items(was).difference(&items(is)).cloned().collect();
+            (!gone.is_empty()).then(|| format!("without {}", gone.join(", ")))
+        }
+        Weaker::Grown => {
+            let new: Vec<String> = items(is).difference(&items(was)).cloned().collect();
+            (!new.is_empty()).then(|| format!("now has {}", new.join(", ")))
+        }
+    }
+}
+
+fn rank(severity: &str) -> usize {
+    ["info", "low", "medium", "high", "critical"].iter().position(|known| *known == severity).unwrap_or(usize::MAX)
+}
+
+fn items(value: Option<&Value>) -> BTreeSet<String> {
+    match value {
+        Some(Value::Array(list)) => list.iter().map(ToString::to_string).collect(),
+        Some(Value::Table(table)) => table.iter().map(|(key, value)| format!("{key} = {value}")).collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+/// The line of a key in its table; for lists of tables, of the last entry, which is where people add one.
+fn line_of(text: &str, key: &str, was: Option<&Value>, is: Option<&Value>) -> Option<u32> {
+    let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
+    let header = if table.is_empty() { format!("[[{name}]]") } else { format!("[{table}]") };
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let index = if table.is_empty() {
+        let entries: Vec<usize> = (0..lines.len()).filter(|&index| lines[index] == header).collect();
+        let array = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+        let old = array(was);
+        let new = array(is).iter().position(|entry| !old.contains(entry));
+        entries.get(new?).copied()?
+    } else {
+        let start = lines.iter().position(|line| *line == header)?;
+        let of_key = |line: &&str| line.split(['=', ' ']).next() == Some(name);
+        start + lines[start..].iter().position(of_key).unwrap_or(0)
+    };
+    u32::try_from(index + 1).ok()
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct HooksFile {
+    #[serde(default)]
+    repos: Vec<Repo>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Repo {
+    #[serde(default)]
+    hooks: Vec<Hook>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Hook {
+    id: String,
+    #[serde(default)]
+    exclude: String,
+    #[serde(default)]
+    stages: Vec<String>,
+    #[serde(default)]
+    entry: String,
+}
+
+/// Hooks that are gone, look at less, run at another time, or run something else.
+///
+/// A hook whose program is one of `gates` now has become a gate.
+pub fn hooks(path: &str, before: &str, now: &str, gates: &BTreeSet<&str>) -> Vec<Finding> {
+    let read = |text: &str| serde_saphyr::from_str::<HooksFile>(text).unwrap_or_default();
+    let (old, new) = (read(before), read(now));
+    let all = |file: HooksFile| file.repos.into_iter().flat_map(|repo| repo.hooks).collect::<Vec<_>>();
+    let (old, new) = (all(old), all(new));
+    let mut findings = Vec::new();
+    for was in &old {
+        let message = match new.iter().find(|hook| hook.id == was.id) {
+            None if gates.contains(was.entry.split(' ').next().unwrap_or_default()) => continue,
+            None => "is gone",
+            Some(is) if is.exclude != was.exclude => "leaves other files out",
+            Some(is) if is.stages != was.stages => "runs at other stages",
+            Some(is) if is.entry != was.entry => "runs another command",
+            Some(_) => continue,
+        };
+        let line = now.lines().position(|line| line.trim() == format!("- id: {}", was.id));
+        let line = line.and_then(|line| u32::try_from(line + 1).ok());
+        let message = format!("hook `{}` {message}", was.id);
+        findings.push(Finding::new("weaker-hook", Severity::High, message).at(path.to_owned(), line));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = "[python]\nversions = [\"3.10\", \"3.11\"]\n[coverage]\nfloor = 90.0\n[docs]\nconfig = \"x\"\n\
+                       [policy]\nmax_age = \"1h\"\n[policy.severity]\n\"scan/bandit\" = \"medium\"\n\
+                       [profiles.local]\noptional = []\n[[ignore]]\ngate = \"scan\"\nrule = \"A\"\n";
+
+    #[test]
+    fn what_lets_more_pass_is_found_at_its_line() {
+        let known = BTreeSet::from(["scan/bandit".to_owned(), "docs".to_owned()]);
+        for (from, to, expected) in [
+            ("", "", None),
+            ("floor = 90.0", "floor = 95.0", None),
+            ("floor = 90.0", "floor = 80.0", Some(("coverage.floor: was 90.0, is 80.0", Some(4)))),
+            (", \"3.11\"]", "]", Some(("python.versions: without \"3.11\"", Some(2)))),
+            ("optional = []", "optional = [{ gate = \"scan/new\" }]", None),
+            ("\"scan/bandit\" = \"medium\"", "\"scan/bandit\" = \"medium\"\n\"scan/new\" = \"high\"", None),
+            ("max_age = \"1h\"", "max_age = \"2d\"", Some(("policy.max_age: was \"1h\", is \"2d\"", Some(8)))),
+            (
+                "[policy]\n",
+                "[policy]\nbreaks_at = \"high\"\n",
+                Some(("policy.breaks_at: was nothing, is \"high\"", Some(8))),
+            ),
+            (
+                "= \"medium\"",
+                "= \"high\"",
+                Some(("policy.severity of `scan/bandit`: was \"medium\", is \"high\"", Some(10))),
+            ),
+            ("optional = []", "optional = [\"docs\"]", Some(("profiles.local.optional: now has \"docs\"", Some(12)))),
+            (
+                "rule = \"A\"\n",
+                "rule = \"A\"\n[[ignore]]\ngate = \"scan\"\nrule = \"B\"\n",
+                Some(("ignore: now has { gate = \"scan\", rule = \"B\" }", Some(16))),
+            ),
+        ] {
+            let new = OLD.replace(from, to);
+            let new = if from.is_empty() { OLD.to_owned() } else { new };
+            let (compared, findings) = configurations("p", OLD, &new, &known).unwrap();
+            assert_eq!(compared, 8);
+            let found: Vec<_> = findings.iter().map(|found| (found.message.as_str(), found.line)).collect();
+            assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{from} -> {to}");
+        }
+    }
+
+    #[test]
+    fn every_guarded_setting_is_one_that_the_configuration_knows() {
+        // An unknown key is an error of the configuration that names it.
+        for (key, _) in GUARDED.iter().filter(|(key, _)| key.contains('.')) {
+            let (table, name) = key.rsplit_once('.').unwrap();
+            let smallest = "[python]\nversions = [\"3.12\"]\ntools = \"3.12\"\ntools_lock = \"t\"\n";
+            let asked = if table == "python" { String::new() } else { format!("[{table}]\n{name} = 1979-05-27\n") };
+            let text = format!("{smallest}{asked}");
+            let error = crate::config::Config::parse(&text).err().unwrap_or_default();
+            assert!(!error.contains("unknown key"), "{key}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_hook_may_not_go_or_look_at_less() {
+        let old = "repos:\n- repo: local\n  hooks:\n  - id: a\n    entry: a\n  - id: b\n    entry: b\n";
+        for (new, expected) in [
+            (old.to_owned(), None),
+            (old.replace("  - id: b\n    entry: b\n", ""), Some("hook `b` is gone")),
+            (format!("{old}    exclude: .*\n"), Some("hook `b` leaves other files out")),
+            (format!("{old}    stages: [manual]\n"), Some("hook `b` runs at other stages")),
+            (old.replace("entry: a", "entry: 'true'"), Some("hook `a` runs another command")),
+        ] {
+            let found = hooks("h", old, &new, &BTreeSet::from(["c"]));
+            assert_eq!(found.first().map(|found| found.message.as_str()), expected);
+        }
+    }
+}

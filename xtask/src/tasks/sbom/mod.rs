@@ -1,0 +1,52 @@
+//! `sbom`: what the backend and the pipeline are made of, under which licences, and how far behind.
+//!
+//! CycloneDX 1.6, validated against its schema, with the same bytes for the same inputs.
+
+mod cargo;
+mod licences;
+mod outdated;
+mod python;
+mod validate;
+
+use serde::Deserialize;
+
+use super::scan::under_policy;
+use super::{Subject, Task};
+use crate::context::Ctx;
+use crate::engine::gate::Gate;
+
+/// Part of `ci`.
+pub const TASK: Task = Task {
+    name: "sbom",
+    subjects: &[
+        Subject { table: "sbom", declared: |config| config.sbom.is_some(), markers: &[] },
+        Subject { table: "licences", declared: |config| config.licences.is_some(), markers: &[] },
+    ],
+    plan,
+};
+
+/// Python, Rust, licences, outdated packages.
+pub fn plan(ctx: &Ctx) -> Vec<Gate> {
+    let Some(sbom) = &ctx.config.sbom else { return vec![] };
+    let made = [Some(python::plan(ctx, sbom)), cargo::plan(ctx, sbom)].into_iter().flatten().collect::<Vec<_>>();
+    let before: Vec<String> = made.iter().map(|gate| gate.id.clone()).collect();
+    let licences = ctx.config.licences.as_ref().map(|wanted| licences::plan(wanted, before));
+    let gates = made.into_iter().chain(licences).chain([outdated::plan(ctx, sbom)]);
+    gates.map(|gate| under_policy(ctx, gate)).collect()
+}
+
+/// As much of a CycloneDX document as is read here.
+#[derive(Debug, Deserialize)]
+struct Document {
+    #[serde(default)]
+    components: Vec<Component>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Component {
+    name: String,
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    licenses: Vec<serde_json::Value>,
+}

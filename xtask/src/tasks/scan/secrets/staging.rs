@@ -1,0 +1,156 @@
+//! Files under neutral names in a folder of their own, for a scanner that must not know where they come from.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use regex_lite::Regex;
+use serde::Deserialize;
+
+use super::super::parse;
+use crate::config::Secrets;
+use crate::context::Ctx;
+use crate::engine::session::Session;
+use crate::tools::catalog::Program;
+use crate::tools::command::Command;
+use crate::tools::proc::Exit;
+use crate::verdict::Unproven;
+
+/// The exit code that can only mean findings.
+const FOUND: i32 = 9;
+
+/// Where the report goes, relative to the folder that is scanned from.
+const REPORT: &str = "report.json";
+
+/// The folder of the copies, beside the report.
+const COPIES: &str = "files";
+
+/// gitleaks on a folder, run where [`Staged`] put it. Secrets are in none of its output.
+pub fn command(ctx: &Ctx, program: &Program, secrets: &Secrets) -> Command {
+    let rules = ctx.root.join(&secrets.rules);
+    let command = Command::new(program.name, &ctx.root)
+        .args(["dir", COPIES, "--redact=100", "--no-banner", "--no-color", "--ignore-gitleaks-allow"])
+        .args(["--gitleaks-ignore-path", "/dev/null", "--max-target-megabytes", "0"])
+        .args(["--report-format", "json", "--report-path", REPORT])
+        .args(["--exit-code".to_owned(), FOUND.to_string(), "--config".to_owned()])
+        .arg(rules);
+    command.timeout(secrets.timeout)
+}
+
+/// Copies of files, each with the name that people know it by.
+#[derive(Debug)]
+pub struct Staged {
+    folder: tempfile::TempDir,
+    origins: Vec<String>,
+    bytes: u64,
+}
+
+/// A secret that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leak {
+    /// The name that the file was added by.
+    pub origin: String,
+    /// The rule.
+    pub rule: String,
+    /// What was found, and never the secret itself.
+    pub description: String,
+    /// Counted from 1.
+    pub line: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    #[serde(rename = "RuleID")]
+    rule: String,
+    description: String,
+    start_line: u32,
+    file: String,
+}
+
+impl Staged {
+    /// An empty folder, which is gone with this value.
+    pub fn new(ctx: &Ctx) -> anyhow::Result<Self> {
+        let parent = ctx.store.join("scan");
+        let cannot = || format!("cannot make a folder in `{}`", parent.display());
+        std::fs::create_dir_all(&parent).with_context(cannot)?;
+        let folder = tempfile::tempdir_in(&parent).with_context(cannot)?;
+        std::fs::create_dir(folder.path().join(COPIES)).with_context(cannot)?;
+        Ok(Self { folder, origins: Vec::new(), bytes: 0 })
+    }
+
+    /// Copies a file. Empty ones hold nothing and are only counted.
+    pub fn add(&mut self, origin: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        let path = self.folder.path().join(COPIES).join(self.origins.len().to_string());
+        if !bytes.is_empty() {
+            std::fs::write(&path, bytes).with_context(|| format!("cannot copy `{origin}`"))?;
+        }
+        self.bytes += bytes.len() as u64;
+        self.origins.push(origin.to_owned());
+        Ok(())
+    }
+
+    /// How many files were added.
+    pub fn count(&self) -> usize {
+        self.origins.len()
+    }
+
+    /// Scans all of them. That all were looked at is proved by the number of bytes that gitleaks counts.
+    pub async fn scan(
+        &self,
+        session: &Session,
+        program: &'static Program,
+        step: &Command,
+    ) -> Result<Vec<Leak>, Unproven> {
+        let step = Command { cwd: self.folder.path().to_owned(), ..step.clone() };
+        let ended = session.tool(program, &step).await?;
+        if !matches!(ended.exit, Exit::Code(0 | FOUND)) {
+            return Err(session.not_run(format!("gitleaks {}", ended.failure())).into());
+        }
+        let report = session.report(&self.folder.path().join(REPORT)).map_err(|why| session.not_run(why))?;
+        let entries: Vec<Entry> = parse(session, &ended, &report)?;
+        if entries.is_empty() != ended.is_success() {
+            return Err(session.not_run(format!("gitleaks {}, which its report contradicts", ended.exit)).into());
+        }
+        let scanned = scanned(&ended.stderr);
+        if scanned != Some(self.bytes) {
+            let scanned = scanned.map_or_else(|| "an unknown number".to_owned(), |n| n.to_string());
+            return Err(session.not_run(format!("gitleaks looked at {scanned} of {} bytes", self.bytes)).into());
+        }
+        let leak = |entry: Entry| {
+            let origin = self.origin(&entry.file)?;
+            Some(Leak { origin, rule: entry.rule, description: entry.description, line: entry.start_line })
+        };
+        let all = entries.len();
+        let leaks: Vec<Leak> = entries.into_iter().filter_map(leak).collect();
+        if leaks.len() < all {
+            return Err(session.not_run("gitleaks reported a file that it was not given").into());
+        }
+        Ok(leaks)
+    }
+
+    fn origin(&self, file: &str) -> Option<String> {
+        let name = Path::new(file).file_name()?.to_str()?;
+        self.origins.get(name.parse::<usize>().ok()?).cloned()
+    }
+}
+
+/// `11:38AM INF scanned ~1039 bytes (1.04 KB) in 5.12ms`; the number is exact, but for a unit as short as itself.
+fn scanned(stderr: &str) -> Option<u64> {
+    let said = Regex::new(r"scanned ~(\d+) bytes").ok()?;
+    said.captures(stderr)?[1].parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_count_of_bytes_is_read() {
+        // Recorded from gitleaks 8.30.1.
+        assert_eq!(
+            scanned("11:38AM INF scanned ~1039 bytes (1.04 KB) in 5.12ms\n11:38AM WRN leaks found: 1"),
+            Some(1039)
+        );
+        assert_eq!(scanned("11:38AM INF no leaks found"), None);
+    }
+}

@@ -1,0 +1,112 @@
+//! shellcheck: mistakes in shell scripts. `.shellcheckrc` and directives in the scripts do not count.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use regex_lite::Regex;
+use serde::Deserialize;
+
+use super::{own_config, parse, ran, severity, write_own_config};
+use crate::config::Shell;
+use crate::context::Ctx;
+use crate::engine::gate::{Gate, Inputs, action};
+use crate::engine::session::Session;
+use crate::tools::catalog::SHELLCHECK;
+use crate::tools::command::{Command, quoted};
+use crate::tools::proc::Exit;
+use crate::verdict::{Finding, Outcome, Unproven};
+
+#[derive(Debug, Deserialize)]
+struct Report {
+    comments: Vec<Comment>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Comment {
+    line: u32,
+    level: String,
+    code: u32,
+    message: String,
+}
+
+/// One gate.
+pub fn plan(ctx: &Ctx) -> Vec<Gate> {
+    let Some(shell) = &ctx.config.shell else { return vec![] };
+    let step = Command::new(SHELLCHECK.name, &ctx.root).args(["--norc", "--format", "json1", "-"]);
+    let shell = shell.clone();
+    vec![Gate {
+        id: "scan/shell".to_owned(),
+        unit: "scripts",
+        programs: vec![&SHELLCHECK],
+        inputs: Inputs { files: shell.files.clone(), settings: format!("{shell:?}"), ..Inputs::default() },
+        steps: vec![step.clone()],
+        again: "cargo xtask scan config".to_owned(),
+        action: action(move |session| run(session, shell.clone(), step.clone())),
+        ..Gate::default()
+    }]
+}
+
+/// One call a script, which it reads from standard input: no option turns directives off.
+async fn run(session: Session, shell: Shell, step: Command) -> Result<Outcome, Unproven> {
+    let ctx = session.ctx();
+    let (mut looked_at, mut findings) = (0, Vec::new());
+    for file in &shell.files {
+        let text = std::fs::read_to_string(ctx.root.join(file))
+            .map_err(|e| session.not_run(format!("`{file}` cannot be read: {e}")))?;
+        if text.trim().is_empty() {
+            return Err(session.not_run(format!("`{file}` is empty: there is nothing to look at")).into());
+        }
+        let ended = session.tool(&SHELLCHECK, &step.clone().stdin(without_directives(&text))).await?;
+        if !matches!(ended.exit, Exit::Code(0 | 1)) {
+            return Err(session.not_run(format!("shellcheck {}", ended.failure())).into());
+        }
+        let report: Report = parse(&session, &ended, &ended.stdout)?;
+        if report.comments.is_empty() != ended.is_success() {
+            return Err(session.not_run(format!("shellcheck {}, which its report contradicts", ended.exit)).into());
+        }
+        looked_at += 1;
+        findings.extend(report.comments.into_iter().map(|found| {
+            let rule = format!("SC{}", found.code);
+            Finding::new(rule, severity(&found.level), found.message).at(file.clone(), found.line)
+        }));
+    }
+    let fix = "mend the script, then `cargo xtask scan config`";
+    Ok(ran(looked_at, "scripts", shell.files.len(), findings, fix))
+}
+
+/// The script with every directive made a plain comment of the same length, so that lines and columns stay.
+fn without_directives(text: &str) -> String {
+    let directive = Regex::new(r"(#[ \t\u{a0}]*)shellcheck");
+    directive.map_or_else(|_| text.to_owned(), |directive| directive.replace_all(text, "${1}Shellcheck").into_owned())
+}
+
+/// A program that does the same to its input and becomes shellcheck, for those who start shellcheck themselves.
+pub fn wrapper(ctx: &Ctx, shellcheck: &Path) -> anyhow::Result<PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let script = format!(
+        "#!/bin/sh\nsed 's/\\(#[[:blank:]]*\\)shellcheck/\\1Shellcheck/g' | {} \"$@\"\n",
+        quoted(&shellcheck.to_string_lossy())
+    );
+    write_own_config(ctx, "shellcheck", &script)?;
+    let path = own_config(ctx, "shellcheck");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("cannot make `{}` executable", path.display()))?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directives_become_comments_of_the_same_length() {
+        for (script, harmless) in [
+            ("# shellcheck disable=SC2086\n", "# Shellcheck disable=SC2086\n"),
+            ("echo $a #shellcheck disable=all\n", "echo $a #Shellcheck disable=all\n"),
+            ("shellcheck \"$file\"\n", "shellcheck \"$file\"\n"),
+        ] {
+            assert_eq!(without_directives(script), harmless);
+            assert_eq!(script.len(), harmless.len());
+        }
+    }
+}
