@@ -31,8 +31,9 @@ pub fn annotations(report: &Report) -> String {
     let mut text = String::new();
     for gate in report.gates.iter().filter(|gate| gate.verdict != Verdict::Pass) {
         let level = if gate.required || gate.verdict == Verdict::Fail { "error" } else { "warning" };
-        let found = gate.findings.iter().filter(|finding| finding.severity > Severity::Info).take(SHOWN);
-        for finding in found {
+        let mut found: Vec<_> = gate.findings.iter().filter(|finding| finding.breaks(Severity::Low)).collect();
+        found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        for finding in found.into_iter().take(SHOWN) {
             let mut place = String::new();
             if let Some(path) = &finding.path {
                 let _infallible = write!(place, "file={},", workflow_property(path));

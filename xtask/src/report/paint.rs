@@ -59,16 +59,21 @@ impl Paint {
     pub fn details(self, gate: &GateReport) -> String {
         let mut text = String::new();
         if gate.verdict == Verdict::Pass {
-            for finding in &gate.findings {
-                let line = finding.one_line();
+            for finding in gate.findings.iter().take(SHOWN_FINDINGS) {
+                let why = finding.excused.as_ref().map_or_else(String::new, |why| format!(" (excused: {why})"));
+                let line = finding.one_line() + &why;
                 let _infallible = writeln!(text, "    {}", self.dim(&line));
+            }
+            if gate.findings.len() > SHOWN_FINDINGS {
+                let more = format!("    … and {} more in report.json", gate.findings.len() - SHOWN_FINDINGS);
+                let _infallible = writeln!(text, "{}", self.dim(&more));
             }
             return text;
         }
         if gate.findings.is_empty() || gate.verdict == Verdict::DidNotRun {
             let _infallible = writeln!(text, "    {}", gate.reason);
         }
-        let mut findings: Vec<&Finding> = gate.findings.iter().filter(|f| f.severity > Severity::Info).collect();
+        let mut findings: Vec<&Finding> = gate.findings.iter().filter(|f| f.breaks(Severity::Low)).collect();
         findings.sort_by_key(|f| std::cmp::Reverse(f.severity));
         for finding in findings.iter().take(SHOWN_FINDINGS) {
             let _infallible = writeln!(text, "    {} {}", finding.one_line(), self.dim(&format!("[{}]", finding.rule)));

@@ -23,7 +23,7 @@ pub fn render(report: &Report) -> String {
     }
     for gate in report.gates.iter().filter(|gate| gate.verdict != Verdict::Pass) {
         let _infallible = write!(text, "\n**{}** {}\n\n", markdown(&gate.id), markdown(&gate.reason));
-        for finding in gate.findings.iter().filter(|f| f.severity > Severity::Info).take(SHOWN_FINDINGS) {
+        for finding in gate.findings.iter().filter(|f| f.breaks(Severity::Low)).take(SHOWN_FINDINGS) {
             let _infallible = writeln!(text, "- {} ({})", markdown(&finding.one_line()), markdown(&finding.rule));
         }
         if !gate.fix.is_empty() {

@@ -101,7 +101,7 @@ pub fn begin(ctx: &Ctx, snapshot: &Snapshot, checks: &Checks) -> Report {
         verdict: Verdict::DidNotRun,
         started: ctx.started.format(&Rfc3339).unwrap_or_default(),
         duration_ms: 0,
-        not_configured: super::not_configured(&ctx.config),
+        not_configured: super::not_configured(ctx),
         left_out: checks.left_out.clone(),
         gates: unfinished.map(|gate| GateReport { required: required(&gate.id), ..gate }).collect(),
     }

@@ -10,7 +10,7 @@ use anyhow::Result;
 use regex_lite::Regex;
 use serde::Deserialize;
 
-use super::{Subject, Task};
+use super::{Subject, Task, UNLISTED};
 use crate::config::Docs;
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs, action};
@@ -28,6 +28,7 @@ pub const TASK: Task = Task {
         table: "docs",
         declared: |config| config.docs.is_some(),
         markers: &["mkdocs.yml", "mkdocs.yaml"],
+        listed: UNLISTED,
     }],
     plan,
 };

@@ -5,9 +5,10 @@
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, action};
 use crate::engine::session::Session;
+use crate::tools::catalog::{Program, Source};
 use crate::tools::command::Command;
 use crate::tools::environment::Spec;
-use crate::tools::redis;
+use crate::tools::{golang, program, redis};
 use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Work};
 
 /// One gate for each thing that some declared subject needs. None of them is ever taken from the cache.
@@ -20,7 +21,7 @@ pub fn plan(ctx: &Ctx) -> Vec<Gate> {
         gate("uv", "programs", |session| async move {
             let uv = session.machine.uv(&session.machine.quiet()).await?;
             let place = session.machine.shown(&uv.program);
-            found(&session, "programs", &format!("uv {} at `{place}`", uv.tool.version))
+            found_here(&session, &format!("uv {} at `{place}`", uv.tool.version))
         }),
     ];
     let mut pythons = config.python.versions.clone();
@@ -54,11 +55,35 @@ pub fn plan(ctx: &Ctx) -> Vec<Gate> {
                 let environment = session.environment(&spec).await?;
                 let program = redis::find(&session.machine, &environment)?;
                 redis::start(&session.machine, &session.machine.quiet(), &program).await?;
-                found(&session, "programs", &format!("`{}` starts and answers", session.machine.shown(&program)))
+                found_here(&session, &format!("`{}` starts and answers", session.machine.shown(&program)))
             }
         }));
     }
+    for program in super::tools::needed(&super::ci::all_gates(ctx)) {
+        gates.push(gate(program.name, "programs", move |session| async move { known(&session, program) }));
+    }
     gates
+}
+
+/// A program of the catalogue that is there, or that can be had here; nothing is installed.
+fn known(session: &Session, program: &'static Program) -> Result<Outcome, Unproven> {
+    let (machine, ctx) = (&session.machine, session.ctx());
+    if let Some(found) = program::installed(machine, program)? {
+        let place = machine.shown(&found.path);
+        return found_here(session, &format!("{} {} at `{place}`", program.name, found.tool.version));
+    }
+    let can_be_had = |source: &Source| match source {
+        Source::Go { .. } => machine.on_path("go").is_some(),
+        _ => program::pinned(ctx, program, *source).is_some(),
+    };
+    let Some(source) = program::allowed(ctx, program).find(can_be_had) else {
+        let builds = program.sources.iter().any(|source| matches!(source, Source::Go { .. }));
+        let fix = if builds { golang::INSTALL } else { "cargo xtask tools list" };
+        return Err(NotRun::new(format!("`{}` cannot be had here", program.name), fix).into());
+    };
+    let version = program::pinned(ctx, program, source).unwrap_or_default();
+    let from = program::label(source);
+    found_here(session, &format!("{} {version} is not installed yet; from {from}, on first use", program.name))
 }
 
 fn specs(ctx: &Ctx) -> Vec<Spec> {
@@ -92,7 +117,11 @@ async fn program(session: Session, name: &str, fix: &str) -> Result<Outcome, Unp
     if !ended.is_success() {
         return Err(NotRun::new(format!("`{} --version` {}", path.display(), ended.failure()), fix).into());
     }
-    found(&session, "programs", &format!("{} at `{}`", ended.stdout.trim(), path.display()))
+    found_here(&session, &format!("{} at `{}`", ended.stdout.trim(), path.display()))
+}
+
+fn found_here(session: &Session, what: &str) -> Result<Outcome, Unproven> {
+    found(session, "programs", what)
 }
 
 /// One thing that is there, told as a finding that breaks nothing.

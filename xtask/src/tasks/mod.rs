@@ -40,16 +40,24 @@ pub struct Subject {
     pub table: &'static str,
     /// Whether the configuration declares it.
     pub declared: fn(&Config) -> bool,
-    /// File names that give an undeclared subject away; empty where nothing does.
+    /// What gives an undeclared subject away: a file's name, `*.ENDING`, `START.*`, or a folder with a slash at the
+    /// end; empty where nothing does.
     pub markers: &'static [&'static str],
+    /// The files that are declared one by one, where a marked one that is not among them is a finding too.
+    pub listed: fn(&Config) -> Option<&Vec<String>>,
 }
+
+/// Nothing is declared one by one.
+pub const UNLISTED: fn(&Config) -> Option<&Vec<String>> = |_| None;
 
 /// Every task whose gates are part of `ci`, in pipeline order.
 pub const ALL: &[Task] =
     &[subjects::TASK, policy::TASK, pre_commit::TASK, test_matrix::TASK, scan::TASK, sbom::TASK, docs::TASK];
 
-/// The subjects that the configuration does not declare.
-pub fn not_configured(config: &Config) -> Vec<String> {
+/// The subjects that the configuration does not declare, and the service that no key is set for.
+pub fn not_configured(ctx: &Ctx) -> Vec<String> {
     let subjects = ALL.iter().flat_map(|task| task.subjects);
-    subjects.filter(|subject| !(subject.declared)(config)).map(|subject| subject.table.to_owned()).collect()
+    let undeclared =
+        subjects.filter(|subject| !(subject.declared)(&ctx.config)).map(|subject| subject.table.to_owned());
+    undeclared.chain(scan::not_configured(ctx)).collect()
 }

@@ -13,11 +13,11 @@ pub const TASK: Task = Task { name: "subjects", subjects: &[], plan };
 
 /// One gate, always.
 fn plan(ctx: &Ctx) -> Vec<Gate> {
-    let declared: Vec<&str> = super::ALL
+    let declared: Vec<String> = super::ALL
         .iter()
         .flat_map(|task| task.subjects)
         .filter(|subject| (subject.declared)(&ctx.config))
-        .map(|subject| subject.table)
+        .map(|subject| format!("{} {:?}", subject.table, (subject.listed)(&ctx.config)))
         .collect();
     vec![Gate {
         id: "subjects".to_owned(),
@@ -37,9 +37,13 @@ async fn look(session: Session) -> Result<Outcome, Unproven> {
     let (mut looked_for, mut findings) = (0, Vec::new());
     for subject in subjects {
         looked_for += 1;
+        let mut lying =
+            snapshot.paths().filter(|path| is_marked(path, subject.markers) && ctx.root.join(path).exists());
         if !(subject.declared)(&ctx.config) {
-            let lies = snapshot.paths().find(|path| is_marked(path, subject.markers) && ctx.root.join(path).exists());
-            findings.extend(lies.map(|path| undeclared(subject.table, path)));
+            findings.extend(lying.next().map(|path| undeclared(subject.table, path)));
+        } else if let Some(listed) = (subject.listed)(&ctx.config) {
+            let unlisted = lying.filter(|path| !listed.iter().any(|file| file == path));
+            findings.extend(unlisted.map(|path| not_listed(subject.table, path)));
         }
     }
     Ok(Outcome::Ran(Evidence {
@@ -56,8 +60,40 @@ fn undeclared(table: &str, path: &str) -> Finding {
     Finding::new("undeclared-subject", Severity::Medium, message).at(path.to_owned(), None)
 }
 
+fn not_listed(table: &str, path: &str) -> Finding {
+    let message = format!("no gate checks this: it is not among the files of [{table}] in pipeline.toml");
+    Finding::new("not-listed", Severity::Medium, message).at(path.to_owned(), None)
+}
+
 /// Fixtures of tests are no subjects of the project.
 fn is_marked(path: &str, markers: &[&str]) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
-    markers.contains(&name) && !path.split('/').any(|part| part == "fixtures")
+    let fits = |marker: &&str| match (marker.strip_prefix('*'), marker.strip_suffix('*')) {
+        (Some(ending), _) => name.ends_with(ending),
+        (_, Some(start)) => name.starts_with(start),
+        _ if marker.ends_with('/') => path.starts_with(*marker),
+        _ => name == *marker,
+    };
+    markers.iter().any(fits) && !path.split('/').any(|part| part == "fixtures")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marker_is_a_name_an_ending_a_start_or_a_folder() {
+        let markers = ["Dockerfile", "Dockerfile.*", "*.sh", ".github/workflows/"];
+        for (path, marked) in [
+            ("backend/Dockerfile", true),
+            ("Dockerfile.dev", true),
+            ("scripts/a.sh", true),
+            (".github/workflows/ci.yml", true),
+            ("tests/fixtures/Dockerfile", false),
+            ("docs/Dockerfiles", false),
+            ("a/.github/workflows/ci.yml", false),
+        ] {
+            assert_eq!(is_marked(path, &markers), marked, "{path}");
+        }
+    }
 }

@@ -9,6 +9,9 @@ use super::proc::Runner;
 use crate::context::Ctx;
 use crate::verdict::{NotRun, Unproven};
 
+/// How Go is had.
+pub const INSTALL: &str = "install Go from your system's packages (`apt-get install golang`, `brew install go`)";
+
 fn folder(ctx: &Ctx, module: &str) -> PathBuf {
     ctx.root.join(&ctx.config.tools.locks).join("go").join(module)
 }
@@ -58,14 +61,14 @@ pub struct Target<'a> {
 pub async fn build(machine: &Machine, runner: &Runner, target: &Target<'_>) -> Result<(), Unproven> {
     let ctx = &machine.ctx;
     let Some(go) = machine.on_path("go") else {
-        let fix = "install Go from your system's packages (`apt-get install golang`, `brew install go`)";
-        return Err(NotRun::new("Go, which builds it, is not on PATH", fix).into());
+        return Err(NotRun::new("Go, which builds it, is not on PATH", INSTALL).into());
     };
     let command = Command::new(go, &folder(ctx, target.module))
         .args(["build", "-trimpath", "-mod=readonly", "-tags", target.tags, "-o"])
         .arg(target.program)
         .args([target.package])
-        .env("GOTOOLCHAIN", "local")
+        // A newer compiler that go.mod asks for comes from the module proxy, checked like every module.
+        .env("GOTOOLCHAIN", "auto")
         .env("GOWORK", "off")
         .env("GOFLAGS", "-buildvcs=false")
         .env("CGO_ENABLED", "0")

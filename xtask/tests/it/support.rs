@@ -78,6 +78,13 @@ impl Project {
         project
     }
 
+    /// An empty repository that shares our programs and has environments of its own.
+    pub fn bare() -> Self {
+        let project = Self::empty();
+        project.share(&["tools"]);
+        project
+    }
+
     /// A copy of this repository as it is on the disk.
     pub fn ours() -> Self {
         let project = Self::empty();
@@ -125,9 +132,13 @@ impl Project {
 
     /// Environments and uv are made once for all tests, below our own target folder.
     fn share_environments(&self) {
+        self.share(&["env", "tools"]);
+    }
+
+    fn share(&self, names: &[&str]) {
         let shared = repository().join("target/xtask-tests");
         std::fs::create_dir_all(self.path().join("target/xtask")).unwrap();
-        for name in ["env", "tools"] {
+        for name in names {
             std::fs::create_dir_all(shared.join(name)).unwrap();
             std::os::unix::fs::symlink(shared.join(name), self.path().join("target/xtask").join(name)).unwrap();
         }
@@ -162,8 +173,42 @@ impl Project {
         self.write(path, &text.replace(from, to));
     }
 
+    /// The folder of the configuration, where it is not the default one.
+    pub fn use_config(&mut self, folder: &'static str) {
+        self.config = Some(folder);
+    }
+
+    /// Copies a file or a folder of our repository.
+    pub fn copy_tree(&self, from: &str, to: &str) {
+        let source = repository().join(from);
+        if source.is_dir() {
+            for entry in std::fs::read_dir(&source).unwrap() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                self.copy_tree(&format!("{from}/{name}"), &format!("{to}/{name}"));
+            }
+        } else {
+            let target = self.path().join(to);
+            std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+            std::fs::copy(source, target).unwrap();
+        }
+    }
+
+    /// The repository's address for `git clone`.
+    pub fn url(&self) -> String {
+        format!("file://{}", self.path().display())
+    }
+
     pub fn set(&mut self, name: &str, value: impl AsRef<Path>) {
         self.env.insert(name.to_owned(), value.as_ref().to_str().unwrap().to_owned());
+    }
+
+    /// Git at another time, as far as commits know it.
+    #[track_caller]
+    pub fn git_at(&self, date: &str, args: &[&str]) {
+        let identity = ["-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"];
+        let mut command = Command::new("git");
+        let command = command.args(identity).args(args).current_dir(self.path()).env("GIT_COMMITTER_DATE", date);
+        assert!(command.status().unwrap().success(), "git {args:?} at {date}");
     }
 
     #[track_caller]

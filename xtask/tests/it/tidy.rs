@@ -202,14 +202,20 @@ fn the_main_workflow_has_one_required_check_and_least_permissions() {
     let text = read(".github/workflows/forgetm-ci.yml");
     assert!(text.contains("\npermissions: {}\n"));
     assert_eq!(text.matches("pages: write").count(), 1);
-    let required = text.split("\n  required:").nth(1).unwrap().split("\n  pages:").next().unwrap();
+    assert_eq!(text.matches("security-events: write").count(), 1);
+    let scanning = text.split("\n  code-scanning:").nth(1).unwrap().split("\n  pages:").next().unwrap();
+    assert!(scanning.contains("security-events: write") && scanning.contains("if: >-\n      ${{ always()"));
+    assert_eq!(text.matches("upload-sarif@").count(), 1);
+    let gate = text.split("\n  gate:").nth(1).unwrap().split("\n  self-test:").next().unwrap();
+    assert!(gate.contains("fetch-depth: 0"), "a shallow clone has no history to scan");
+    let required = text.split("\n  required:").nth(1).unwrap().split("\n  code-scanning:").next().unwrap();
     assert!(required.contains("if: ${{ always() }}"), "the required check has to run whatever happened before");
     assert!(required.contains("cargo xtask ci --merge "));
     assert!(required.contains("NEEDS: ${{ toJSON(needs) }}"));
     let jobs = text.split("\njobs:\n").nth(1).unwrap().lines();
     let names =
         jobs.filter_map(|line| line.strip_prefix("  ")?.strip_suffix(':')).filter(|name| !name.starts_with([' ', '#']));
-    for name in names.filter(|name| !["required", "pages"].contains(name)) {
+    for name in names.filter(|name| !["required", "code-scanning", "pages"].contains(name)) {
         assert!(required.contains(name), "the required check does not wait for `{name}`");
     }
     // Only trusted runs write the shared cache (R36): every save has its own condition.

@@ -1,5 +1,6 @@
 //! The plan as text, as JSON, and as a matrix of GitHub Actions.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -77,30 +78,45 @@ struct Matrix {
 
 #[derive(Serialize)]
 struct Job {
-    /// The gate's id.
+    /// The gates' ids, as `--only` takes them.
     gate: String,
-    /// The id as a name of files and artifacts.
+    /// A name for files and artifacts.
     name: String,
-    /// The Python that the job needs; the legs' own, else that of the tools.
+    /// The Pythons that the job needs, one a line; that of the tools where no gate asks for another.
     python: String,
     /// The label of its machine.
     runner: String,
 }
 
+/// A leg of the matrix is a job of its own. The gates of every other task are mostly small and share what they
+/// install: one job a task.
 fn matrix(ctx: &Ctx, gates: &[Gate]) -> Matrix {
     let runners = &ctx.config.runners;
-    let job = |gate: &Gate| {
+    let mut jobs: Vec<(String, Vec<&Gate>)> = Vec::new();
+    for gate in gates.iter().filter(|gate| gate.after.is_empty()) {
         let task = gate.id.split('/').next().unwrap_or(&gate.id);
+        let name = if task == "test-matrix" { gate.id.replace('/', "-") } else { task.to_owned() };
+        match jobs.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, together)) => together.push(gate),
+            None => jobs.push((name, vec![gate])),
+        }
+    }
+    let job = |(name, together): (String, Vec<&Gate>)| {
+        let task = together.first().map_or("", |gate| gate.id.split('/').next().unwrap_or_default());
         let runner = runners.get(task).or_else(|| runners.get("default")).cloned();
-        let python = gate.environments.first().map_or(&ctx.config.python.tools, |spec| &spec.python);
+        let specs = together.iter().flat_map(|gate| &gate.environments).map(|spec| spec.python.as_str());
+        let programs = together.iter().any(|gate| !gate.programs.is_empty());
+        let tools = ctx.config.python.tools.as_str();
+        let pythons: BTreeSet<&str> = specs.chain(programs.then_some(tools)).collect();
+        let pythons: Vec<&str> = if pythons.is_empty() { vec![tools] } else { pythons.into_iter().collect() };
         Job {
-            gate: gate.id.clone(),
-            name: gate.id.replace('/', "-"),
-            python: python.clone(),
+            gate: together.iter().map(|gate| gate.id.as_str()).collect::<Vec<_>>().join(","),
+            name,
+            python: pythons.join("\n"),
             runner: runner.unwrap_or_else(|| "ubuntu-latest".to_owned()),
         }
     };
-    Matrix { include: gates.iter().filter(|gate| gate.after.is_empty()).map(job).collect() }
+    Matrix { include: jobs.into_iter().map(job).collect() }
 }
 
 /// Appends the matrix to the file that GitHub Actions names.

@@ -46,16 +46,20 @@ pub async fn install(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events) -> Result
     }
     // By the name that every checkout has for it, wherever a link may lead.
     let bin = machine.shown(&ctx.store.join("env").join(&spec.name).join("bin"));
-    std::fs::write(&path, script(&bin, &hooks.config)).with_context(|| format!("cannot write `{}`", path.display()))?;
+    let secrets = ctx.config.secrets.is_some();
+    std::fs::write(&path, script(&bin, &hooks.config, secrets))
+        .with_context(|| format!("cannot write `{}`", path.display()))?;
     make_executable(&path)?;
     Ok(path)
 }
 
-/// Straight to prek, which looks at what is staged; the long way where the environment is gone.
-fn script(bin: &str, config: &str) -> String {
+/// Straight to prek, which looks at what is staged; the long way where the environment is gone. Secrets come
+/// first, where anything is added: what was committed once is in the history for good.
+fn script(bin: &str, config: &str, secrets: bool) -> String {
     let (bin, config) = (quoted(bin), quoted(config));
+    let secrets = if secrets { "git diff --cached --quiet --diff-filter=AM || cargo xtask --quiet scan --staged || exit\n" } else { "" };
     format!(
-        "#!/bin/sh\n{MARK}\nbin=\"$(git rev-parse --show-toplevel)\"/{bin}\n\
+        "#!/bin/sh\n{MARK}\n{secrets}bin=\"$(git rev-parse --show-toplevel)\"/{bin}\n\
          [ -x \"$bin/prek\" ] || exec cargo xtask pre-commit\n\
          PATH=\"$bin:$PATH\" exec \"$bin/prek\" run --config {config}\n"
     )

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use serde::Deserialize;
 
-use super::{Subject, Task};
+use super::{Subject, Task, UNLISTED};
 use crate::config::Hooks;
 use crate::context::Ctx;
 use crate::disk::write_atomically;
@@ -32,6 +32,7 @@ pub const TASK: Task = Task {
         table: "hooks",
         declared: |config| config.hooks.is_some(),
         markers: &[".pre-commit-config.yaml"],
+        listed: UNLISTED,
     }],
     plan,
 };

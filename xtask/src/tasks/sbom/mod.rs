@@ -11,7 +11,7 @@ mod validate;
 use serde::Deserialize;
 
 use super::scan::under_policy;
-use super::{Subject, Task};
+use super::{Subject, Task, UNLISTED};
 use crate::context::Ctx;
 use crate::engine::gate::Gate;
 
@@ -19,8 +19,8 @@ use crate::engine::gate::Gate;
 pub const TASK: Task = Task {
     name: "sbom",
     subjects: &[
-        Subject { table: "sbom", declared: |config| config.sbom.is_some(), markers: &[] },
-        Subject { table: "licences", declared: |config| config.licences.is_some(), markers: &[] },
+        Subject { table: "sbom", declared: |config| config.sbom.is_some(), markers: &[], listed: UNLISTED },
+        Subject { table: "licences", declared: |config| config.licences.is_some(), markers: &[], listed: UNLISTED },
     ],
     plan,
 };

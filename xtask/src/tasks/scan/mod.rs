@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use serde::de::DeserializeOwned;
 
-use super::{Subject, Task};
+use super::{Subject, Task, UNLISTED};
 use crate::context::Ctx;
 use crate::disk::write_atomically;
 use crate::engine::gate::{Gate, action};
@@ -32,22 +32,39 @@ use crate::verdict::{Evidence, Finding, Outcome, Severity, Unproven, Work};
 pub const TASK: Task = Task {
     name: "scan",
     subjects: &[
-        Subject { table: "secrets", declared: |config| config.secrets.is_some(), markers: &[] },
-        Subject { table: "sast", declared: |config| config.sast.is_some(), markers: &[] },
-        Subject { table: "dependencies", declared: |config| config.dependencies.is_some(), markers: &[] },
-        Subject { table: "locks", declared: |config| config.locks.is_some(), markers: &[] },
+        Subject { table: "secrets", declared: |config| config.secrets.is_some(), markers: &[], listed: UNLISTED },
+        Subject { table: "sast", declared: |config| config.sast.is_some(), markers: &[], listed: UNLISTED },
+        Subject {
+            table: "dependencies",
+            declared: |config| config.dependencies.is_some(),
+            markers: &[],
+            listed: UNLISTED,
+        },
+        Subject { table: "locks", declared: |config| config.locks.is_some(), markers: &[], listed: UNLISTED },
         Subject {
             table: "dockerfile",
             declared: |config| config.dockerfile.is_some(),
-            markers: &["Dockerfile", "Containerfile"],
+            markers: &["Dockerfile", "Dockerfile.*", "*.dockerfile", "Containerfile"],
+            listed: |config| Some(&config.dockerfile.as_ref()?.files),
         },
-        Subject { table: "workflows", declared: |config| config.workflows.is_some(), markers: &[".github/workflows/"] },
+        Subject {
+            table: "workflows",
+            declared: |config| config.workflows.is_some(),
+            markers: &[".github/workflows/"],
+            listed: UNLISTED,
+        },
         Subject {
             table: "manifests",
             declared: |config| config.manifests.is_some(),
             markers: &["kustomization.yaml", "kustomization.yml"],
+            listed: UNLISTED,
         },
-        Subject { table: "shell", declared: |config| config.shell.is_some(), markers: &["*.sh"] },
+        Subject {
+            table: "shell",
+            declared: |config| config.shell.is_some(),
+            markers: &["*.sh"],
+            listed: |config| Some(&config.shell.as_ref()?.files),
+        },
     ],
     plan: |ctx| plan(ctx, &[]),
 };
@@ -100,6 +117,13 @@ pub fn plan(ctx: &Ctx, parts: &[Part]) -> Vec<Gate> {
     ];
     let gates = all.into_iter().filter(|(part, _)| wanted(*part)).flat_map(|(_, gates)| gates);
     gates.map(|gate| under_policy(ctx, gate)).collect()
+}
+
+/// GitGuardian's service, where secrets are looked for without it.
+pub fn not_configured(ctx: &Ctx) -> Option<String> {
+    let key = secrets::GITGUARDIAN_KEY;
+    let wanted = ctx.config.secrets.is_some() && ctx.var(key).is_none_or(str::is_empty);
+    wanted.then(|| format!("ggshield ({key} is not set)"))
 }
 
 /// The gate, with the policy applied to what it finds.

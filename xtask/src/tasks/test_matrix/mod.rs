@@ -10,7 +10,7 @@ mod judge;
 
 use std::path::Path;
 
-use super::{Subject, Task};
+use super::{Subject, Task, UNLISTED};
 use crate::config::Tests;
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs, action};
@@ -25,9 +25,14 @@ use crate::verdict::{Evidence, Outcome, Unproven, Work};
 pub const TASK: Task = Task {
     name: "test-matrix",
     subjects: &[
-        Subject { table: "tests", declared: |config| config.tests.is_some(), markers: &["conftest.py"] },
-        Subject { table: "redis", declared: |config| config.redis.is_some(), markers: &[] },
-        Subject { table: "coverage", declared: |config| config.coverage.is_some(), markers: &[] },
+        Subject {
+            table: "tests",
+            declared: |config| config.tests.is_some(),
+            markers: &["conftest.py"],
+            listed: UNLISTED,
+        },
+        Subject { table: "redis", declared: |config| config.redis.is_some(), markers: &[], listed: UNLISTED },
+        Subject { table: "coverage", declared: |config| config.coverage.is_some(), markers: &[], listed: UNLISTED },
     ],
     plan: |ctx| plan(ctx, &Args::default()),
 };

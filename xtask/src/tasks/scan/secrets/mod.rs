@@ -15,6 +15,7 @@ use crate::engine::session::Session;
 use crate::tools::catalog::{GITLEAKS, GITLEAKS_QUICK};
 use crate::tools::command::Command;
 use crate::verdict::{Finding, Outcome, Severity, Unproven};
+pub use ggshield::KEY as GITGUARDIAN_KEY;
 use staging::{Leak, Staged};
 
 const FIX: &str = "take the secret out, and make the old one worthless; then `cargo xtask scan secrets`";
