@@ -81,7 +81,7 @@ enum Task {
     TestMatrix(test_matrix::Args),
     /// Look for secrets, dangerous source, vulnerable dependencies and weak configuration
     Scan(scan::Args),
-    /// List what backend and pipeline are made of, check the licences, and say what is outdated
+    /// List what all is made of, and check the licences
     Sbom,
     /// Find what this branch lets pass that the branch it began at did not
     Policy,

@@ -13,6 +13,7 @@ mod matrix;
 mod measure;
 mod peers;
 mod row;
+mod secrets;
 mod table;
 mod unchanged;
 
@@ -97,10 +98,12 @@ enum Group {
     Matrix,
     /// Building the pipeline itself, and its help
     Build,
+    /// Scanners for secrets: what each finds, and how fast
+    Secrets,
 }
 
 impl Group {
-    const ALL: [Self; 4] = [Self::Unchanged, Self::Full, Self::Matrix, Self::Build];
+    const ALL: [Self; 5] = [Self::Unchanged, Self::Full, Self::Matrix, Self::Build, Self::Secrets];
 
     fn title(self) -> &'static str {
         match self {
@@ -108,6 +111,7 @@ impl Group {
             Self::Full => "Everything runs",
             Self::Matrix => "The test matrix",
             Self::Build => "The pipeline itself",
+            Self::Secrets => "Scanners for secrets",
         }
     }
 
@@ -118,6 +122,7 @@ impl Group {
             Self::Full => full::subjects(places),
             Self::Matrix => matrix::subjects(places),
             Self::Build => build::subjects(places),
+            Self::Secrets => secrets::subjects(places),
         }
     }
 
@@ -127,6 +132,7 @@ impl Group {
             Self::Full => full::rows(bench).await,
             Self::Matrix => matrix::rows(bench).await,
             Self::Build => build::rows(bench).await,
+            Self::Secrets => secrets::rows(bench).await,
         }
     }
 }

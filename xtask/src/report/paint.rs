@@ -11,6 +11,9 @@ use crate::verdict::{Finding, Severity, Verdict};
 /// How many findings of one gate are shown; the report has all of them.
 const SHOWN_FINDINGS: usize = 20;
 
+/// The same of a green gate: what it has to tell breaks nothing.
+const SHOWN_IF_GREEN: usize = 3;
+
 /// Colours, or none.
 #[derive(Clone, Copy, Debug)]
 pub struct Paint {
@@ -59,13 +62,13 @@ impl Paint {
     pub fn details(self, gate: &GateReport) -> String {
         let mut text = String::new();
         if gate.verdict == Verdict::Pass {
-            for finding in gate.findings.iter().take(SHOWN_FINDINGS) {
+            for finding in gate.findings.iter().take(SHOWN_IF_GREEN) {
                 let why = finding.excused.as_ref().map_or_else(String::new, |why| format!(" (excused: {why})"));
                 let line = finding.one_line() + &why;
                 let _infallible = writeln!(text, "    {}", self.dim(&line));
             }
-            if gate.findings.len() > SHOWN_FINDINGS {
-                let more = format!("    … and {} more in report.json", gate.findings.len() - SHOWN_FINDINGS);
+            if gate.findings.len() > SHOWN_IF_GREEN {
+                let more = format!("    … and {} more in report.json", gate.findings.len() - SHOWN_IF_GREEN);
                 let _infallible = writeln!(text, "{}", self.dim(&more));
             }
             return text;

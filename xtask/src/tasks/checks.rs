@@ -142,8 +142,16 @@ fn pinned_tool(ctx: &Ctx, gate: &Gate) -> Tool {
     let (name, lock) = &gate.tool;
     let python = gate.environments.first().map_or(&ctx.config.python.tools, |spec| &spec.python);
     let text = std::fs::read_to_string(ctx.root.join(lock)).unwrap_or_default();
-    let version = requirements::pinned(&text, name, python).unwrap_or_else(|| "unknown".to_owned());
+    let pinned = requirements::pinned(&text, name, python).or_else(|| of_cargo(&text, name));
+    let version = pinned.unwrap_or_else(|| "unknown".to_owned());
     Tool { name: (*name).to_owned(), version, hash: None }
+}
+
+/// The version of a crate that is part of this program, by Cargo's lock file.
+fn of_cargo(lock: &str, name: &str) -> Option<String> {
+    let entry =
+        lock.split("[[package]]").find(|entry| entry.trim_start().starts_with(&format!("name = \"{name}\"\n")))?;
+    Some(entry.split("version = \"").nth(1)?.split('"').next()?.to_owned())
 }
 
 #[cfg(test)]

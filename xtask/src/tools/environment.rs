@@ -139,11 +139,12 @@ impl Environment {
 /// The file in an environment that says what it was made of.
 const STAMP: &str = ".forge-stamp";
 
-/// Whether the environment is there and was made of the lock as it is now. Nothing is asked or made.
+/// Whether the environment is there, was made in this place, and of the lock as it is now. Nothing is asked or made.
 pub fn is_complete(ctx: &Ctx, spec: &Spec) -> bool {
     let made_of = std::fs::read_to_string(spec.folder(ctx).join(STAMP)).unwrap_or_default();
     let lock = std::fs::read(ctx.root.join(&spec.lock)).map(|bytes| blake3::hash(&bytes).to_hex().to_string());
-    lock.is_ok_and(|lock| made_of.lines().any(|line| line == lock))
+    let is_here = made_of.lines().next() == Some(&*spec.folder(ctx).to_string_lossy());
+    lock.is_ok_and(|lock| is_here && made_of.lines().any(|line| line == lock))
 }
 
 /// Makes the environment, unless it is there and made of the same interpreter and lock.

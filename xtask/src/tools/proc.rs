@@ -29,6 +29,9 @@ const DRAIN: Duration = Duration::from_millis(500);
 /// What is kept in memory of each stream; the log file gets all of it.
 const KEPT_BYTES: usize = 64 << 20;
 
+/// How many characters of a program's last line are told as the reason why it failed.
+const LAST_WORDS: usize = 400;
+
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -73,9 +76,12 @@ impl Ended {
         self.exit == Exit::Code(0)
     }
 
-    /// How it ended, with its last words.
+    /// How it ended, with its last words, which may be a whole report on one line: their beginning is enough.
     pub fn failure(&self) -> String {
-        let words = |text: &str| text.lines().rev().map(str::trim).find(|l| !l.is_empty()).map(str::to_owned);
+        let words = |text: &str| {
+            let last = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
+            Some(last.chars().take(LAST_WORDS).collect::<String>())
+        };
         match words(&self.stderr).or_else(|| words(&self.stdout)) {
             Some(words) => format!("{}: {words}", self.exit),
             None => self.exit.to_string(),

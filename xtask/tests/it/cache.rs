@@ -29,25 +29,25 @@ fn a_gate_runs_again_when_what_it_depends_on_changes_and_no_other_does() {
     project.write("conftest.py", "");
     assert_eq!(project.xtask(&["ci"]).ran(), with_subjects);
 
-    // Committing changes nothing that a gate can see.
+    // Committing changes nothing that a gate can see, but for the one that asks where the branch began.
     project.commit();
-    assert_eq!(project.xtask(&["ci"]).ran(), Vec::<&str>::new());
+    assert_eq!(project.xtask(&["ci"]).ran(), ["policy"]);
 
     // The keyed environment; a variable that is not keyed is neither passed on nor part of a key.
     project.set("TZ", "Europe/Berlin");
     let ran = project.xtask(&["ci", "--explain"]);
-    assert_eq!(ran.ran().len(), 4);
+    assert_eq!(ran.ran().len(), 5);
     assert!(ran.stdout.contains("docs runs: environment: TZ"), "{}", ran.stdout);
     project.set("PYTEST_ADDOPTS", "--collect-only");
     assert_eq!(project.xtask(&["ci"]).ran(), Vec::<&str>::new());
 
     // A setting of one gate.
     project.edit("ci/pipeline.toml", "floor = 80.0", "floor = 81.0");
-    assert_eq!(project.xtask(&["ci"]).ran(), ["subjects", "test-matrix/coverage"]);
+    assert_eq!(project.xtask(&["ci"]).ran(), ["subjects", "policy", "test-matrix/coverage"]);
 
     // How often a failing test is tried decides what a listed flaky one may do.
     project.edit("ci/pipeline.toml", "package = \"shop\"", "package = \"shop\"\nattempts = 1");
-    assert_eq!(project.xtask(&["ci"]).ran(), with_subjects);
+    assert_eq!(project.xtask(&["ci"]).ran(), ["subjects", "policy", "test-matrix/3.12", "test-matrix/coverage"]);
 
     // A lock, though it installs the same.
     project.own_environments();
@@ -58,7 +58,7 @@ fn a_gate_runs_again_when_what_it_depends_on_changes_and_no_other_does() {
     assert!(ran.stdout.contains("test-matrix/3.12 runs: lock: locks/tests.txt"), "{}", ran.stdout);
 
     // --no-cache runs all of them, and `cache clear` forgets all of them.
-    assert_eq!(project.xtask(&["ci", "--no-cache"]).ran().len(), 4);
+    assert_eq!(project.xtask(&["ci", "--no-cache"]).ran().len(), 5);
     project.xtask(&["cache", "clear"]).assert_code(0);
     assert_eq!(project.xtask(&["ci", "--only", "test-matrix"]).ran(), matrix);
 }

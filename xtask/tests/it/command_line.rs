@@ -113,6 +113,9 @@ fn gits_own_hook_refuses_a_bad_commit_and_takes_a_good_one() {
     let project = Project::ours();
     let ran = project.xtask(&["pre-commit", "--install"]);
     ran.assert_code(0);
+    // The program that `cargo xtask` would build, as everybody has it after the first run.
+    std::fs::create_dir_all(project.path().join("target/debug")).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_xtask"), project.path().join("target/debug/xtask")).unwrap();
     let commit = || {
         project.git(&["add", "-A"]);
         let args = ["-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "x"];
@@ -124,6 +127,13 @@ fn gits_own_hook_refuses_a_bad_commit_and_takes_a_good_one() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned() + &String::from_utf8_lossy(&refused.stdout);
     assert!(said.contains("backend/src/forge/planted.py:1:8: F401"), "{said}");
     std::fs::remove_file(project.path().join("backend/src/forge/planted.py")).unwrap();
+    // A secret, in no file of ours as a whole.
+    project.write("NOTES.md", &format!("# Notes\n\nKey: AKIA{}\n", "Q7XZ2MNB5VCL4KJH"));
+    let refused = commit();
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned() + &String::from_utf8_lossy(&refused.stdout);
+    assert!(said.contains("NOTES.md:3: ") && said.contains("aws-access-token"), "{said}");
+    assert!(!said.contains("Q7XZ2MNB5VCL4KJH"), "{said}");
     project.write("NOTES.md", "# Notes\n");
     assert!(commit().status.success());
     // A hook of somebody else is not replaced.

@@ -11,6 +11,9 @@ use std::sync::{Arc, Mutex};
 
 use super::support::Project;
 
+/// Every gate that the project is there for.
+pub const GUARDS: [&str; 3] = ["ci", "--only", "policy,scan,sbom"];
+
 /// The project and its surroundings, which end with this value.
 pub struct Guarded {
     pub project: Project,
@@ -56,9 +59,36 @@ impl Guarded {
         Self { project, osv, advisories }
     }
 
+    /// The same, after a run in which every gate passed: what is planted then runs again only what depends on it.
+    pub fn green() -> Self {
+        let guarded = Self::new();
+        guarded.project.git(&["tag", "first"]);
+        guarded.project.xtask(&GUARDS).assert_code(0);
+        guarded
+    }
+
+    /// Everything planted is gone, commits and branches too.
+    pub fn revert(&self) {
+        self.project.git(&["checkout", "-q", "-f", "-B", "main", "first"]);
+        self.project.git(&["clean", "-fdq"]);
+        self.osv.forget();
+    }
+
     /// Publishes an advisory of a crate of the project, as of now.
     pub fn advise(&self, id: &str, krate: &str) {
         self.advisories.write(&format!("crates/{krate}/{id}.md"), &advisory(id, krate));
+        self.advisories.commit();
+    }
+
+    /// Takes an advisory back.
+    pub fn withdraw(&self, id: &str, krate: &str) {
+        std::fs::remove_file(self.advisories.path().join(format!("crates/{krate}/{id}.md"))).unwrap();
+        self.advisories.commit();
+    }
+
+    /// Publishes a file among the advisories, whatever it holds.
+    pub fn publish(&self, path: &str, text: &str) {
+        self.advisories.write(path, text);
         self.advisories.commit();
     }
 
@@ -71,6 +101,19 @@ impl Guarded {
     pub fn advisories(&self) -> PathBuf {
         self.advisories.path().to_owned()
     }
+}
+
+/// A key of AWS, in no source file as a whole.
+pub fn aws_key() -> String {
+    ["AK", "IA", "3XQ7TZBN", "5LWRM2KD"].concat()
+}
+
+/// A private key, in no source file as a whole.
+pub fn private_key() -> String {
+    let body: String =
+        (0..8).map(|i| format!("MIIEowIBAAKCAQEA{i}x7Qd2vYtR9mZk4Lw8Nf3Hs6Pj1Gb5Tc0Va/uXeKyWiSo\n")).collect();
+    let (begin, end) = ("-----BEGIN RSA PRIV", "-----END RSA PRIV");
+    format!("{begin}ATE KEY-----\n{body}{end}ATE KEY-----\n")
 }
 
 fn advisory(id: &str, krate: &str) -> String {

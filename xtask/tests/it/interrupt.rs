@@ -60,7 +60,7 @@ fn a_killed_pipeline_leaves_a_report_in_which_nothing_is_green_that_was_not_prov
     child.wait().unwrap();
     let report: Report = serde_json::from_str(&project.read("target/xtask/out/report.json")).unwrap();
     assert_eq!(report.verdict, Verdict::DidNotRun);
-    assert_eq!(report.gates.len(), 4);
+    assert_eq!(report.gates.len(), 5);
     let leg = report.gates.iter().find(|gate| gate.id == "test-matrix/3.12").unwrap();
     assert_eq!((leg.verdict, leg.reason.as_str()), (Verdict::DidNotRun, "not finished"));
     // What it started ends by itself; the next run is not disturbed by it.

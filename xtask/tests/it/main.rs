@@ -16,6 +16,7 @@ mod guarded;
 mod interrupt;
 mod merge;
 mod planted;
+mod scan_broken;
 mod scan_planted;
 mod second_project;
 mod support;

@@ -4,7 +4,7 @@ use super::support::{Project, Ran};
 use xtask::verdict::Verdict;
 
 /// What each machine of the matrix would run, by the names that the plan gives them.
-const LEGS: [&str; 3] = ["subjects", "test-matrix/3.12", "docs"];
+const LEGS: [&str; 4] = ["subjects", "test-matrix/3.12", "docs", "policy"];
 
 fn legs(project: &Project) {
     for (index, gate) in LEGS.iter().enumerate() {
@@ -25,7 +25,7 @@ fn legs_from_several_machines_become_one_verdict() {
     let merged = merge(&project);
     merged.assert_code(0);
     let ids: Vec<&str> = merged.report().gates.iter().map(|gate| gate.id.as_str()).collect();
-    assert_eq!(ids, ["subjects", "test-matrix/3.12", "test-matrix/coverage", "docs"]);
+    assert_eq!(ids, ["subjects", "policy", "test-matrix/3.12", "test-matrix/coverage", "docs"]);
     assert_eq!(merged.gate("test-matrix/3.12").work.count, 2);
     for file in ["coverage.xml", "junit.xml", "summary.md", "site/index.html", "junit/3.12.xml"] {
         assert!(project.path().join("target/xtask/out").join(file).is_file(), "{file}");
@@ -103,7 +103,7 @@ fn where_nothing_arrived_no_gate_was_reported() {
     let project = Project::shop();
     let merged = merge(&project);
     merged.assert_code(20);
-    assert_eq!(merged.red().len(), 4);
+    assert_eq!(merged.red().len(), 5);
     assert_eq!(merged.gate("docs").reason, "no leg reported this gate");
 }
 

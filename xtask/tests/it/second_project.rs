@@ -11,12 +11,14 @@ fn another_project_is_checked_by_configuration_alone() {
     let ran = project.xtask(&["ci"]);
     ran.assert_code(10);
     let ids: Vec<&str> = ran.report().gates.iter().map(|gate| gate.id.as_str()).collect();
-    assert_eq!(ids, ["subjects", "test-matrix/3.12", "test-matrix/coverage", "docs"]);
+    assert_eq!(ids, ["subjects", "policy", "test-matrix/3.12", "test-matrix/coverage", "docs"]);
     assert_eq!(ran.red(), ["docs"], "{}", ran.stdout);
     let finding = &ran.gate("docs").findings[0];
     assert_eq!((finding.path.as_deref(), finding.line), (Some("manual/docs/index.md"), Some(3)));
     assert_eq!(ran.gate("test-matrix/3.12").work.count, 2);
-    assert_eq!(ran.report().not_configured, ["hooks", "redis"]);
+    let undeclared = ["secrets", "sast", "dependencies", "locks", "dockerfile", "workflows", "manifests", "shell"];
+    let undeclared = ["hooks", "redis"].into_iter().chain(undeclared).chain(["sbom", "licences"]);
+    assert_eq!(ran.report().not_configured, undeclared.collect::<Vec<_>>());
     assert!(!ran.report().dirty);
 
     project.edit("manual/docs/index.md", "price-list.md", "prices.md");
@@ -34,7 +36,7 @@ fn another_project_is_checked_by_configuration_alone() {
     // R4: whether or not the cache was used, the same inputs give the same report.
     let again = project.xtask(&["ci", "--no-cache"]);
     again.assert_code(0);
-    assert_eq!(again.ran().len(), 4);
+    assert_eq!(again.ran().len(), 5);
     assert_eq!(again.report().without_times(), mended.report().without_times());
 }
 

@@ -68,6 +68,9 @@ const GUARDED: &[(&str, Weaker)] = &[
     ("flaky", Weaker::Grown),
 ];
 
+/// Tables that count before they are written down, by their defaults; any other one declares a subject.
+const ALWAYS: [&str; 4] = ["python", "policy", "cache", "profiles"];
+
 /// How many settings a configuration has.
 pub fn settings(text: &str) -> usize {
     toml::from_str::<Table>(text).map_or(0, |table| table.values().map(leaves).sum())
@@ -96,8 +99,9 @@ pub fn configurations(
     let mut findings = Vec::new();
     for (key, weaker) in GUARDED {
         let (was, is) = (at(&old, key), at(&new, key));
-        let is_new = key.split_once('.').is_some_and(|(table, _)| !old.contains_key(table));
-        if is_new && !key.starts_with("p") {
+        let table = key.split_once('.').map(|(table, _)| table);
+        // A new subject has new gates, which weaken nothing.
+        if table.is_some_and(|table| !old.contains_key(table) && !ALWAYS.contains(&table)) {
             continue;
         }
         let is = is.map(|value| about_known(value, known));
@@ -108,9 +112,11 @@ pub fn configurations(
     }
     let gates = |table: &Table| at(table, "policy.severity").and_then(Value::as_table).cloned().unwrap_or_default();
     let (was, is) = (gates(&old), gates(&new));
-    for (gate, severity) in is.iter().filter(|(gate, _)| is_known(gate, known)) {
+    let named: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+    for gate in named.into_iter().filter(|gate| is_known(gate, known)) {
         let before = was.get(gate).or_else(|| at(&old, "policy.breaks_at"));
-        if let Some(message) = weakened(Weaker::Severer("low"), before, Some(severity)) {
+        let after = is.get(gate).or_else(|| at(&new, "policy.breaks_at"));
+        if let Some(message) = weakened(Weaker::Severer("low"), before, after) {
             let line = now.lines().position(|line| line.contains(&format!("\"{gate}\"")));
             let line = line.and_then(|line| u32::try_from(line + 1).ok());
             let message = format!("policy.severity of `{gate}`: {message}");
@@ -295,6 +301,24 @@ mod tests {
             let found: Vec<_> = findings.iter().map(|found| (found.message.as_str(), found.line)).collect();
             assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{from} -> {to}");
         }
+    }
+
+    #[test]
+    fn a_gate_may_not_lose_a_severity_that_was_stricter_than_the_others() {
+        let known = BTreeSet::from(["scan/bandit".to_owned()]);
+        let old = "[policy]\nbreaks_at = \"high\"\n[policy.severity]\n\"scan/bandit\" = \"low\"\n";
+        let new = old.replace("\"scan/bandit\" = \"low\"\n", "");
+        let (_, findings) = configurations("p", old, &new, &known).unwrap();
+        let found: Vec<_> = findings.iter().map(|found| found.message.as_str()).collect();
+        assert_eq!(found, ["policy.severity of `scan/bandit`: was \"low\", is \"high\""]);
+    }
+
+    #[test]
+    fn what_has_a_default_may_not_grow_by_a_new_table() {
+        let (old, new) = ("[docs]\nconfig = \"x\"\n", "[cache]\ngenerated = [\"src\"]\n[dockerfile]\nfiles = []\n");
+        let (_, findings) = configurations("p", old, new, &BTreeSet::new()).unwrap();
+        let found: Vec<_> = findings.iter().map(|found| (found.message.as_str(), found.line)).collect();
+        assert_eq!(found, [("cache.generated: now has \"src\"", Some(2))]);
     }
 
     #[test]

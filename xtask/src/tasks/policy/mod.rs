@@ -126,7 +126,7 @@ async fn changed_rules(session: &Session, folder: &str, began: &str) -> Result<(
         listed.lines().filter_map(|line| line.split_once(' ').map(|(a, b)| (b, a))).collect();
     let snapshot = session.machine.snapshot().await?;
     let now = snapshot.files(&[folder.to_owned()])?;
-    let rules = before.iter().filter(|(path, _)| !path.ends_with(".toml") || !path.ends_with("pipeline.toml"));
+    let rules = before.iter().filter(|(path, _)| !path.ends_with("/pipeline.toml"));
     let (mut count, mut findings) = (0, Vec::new());
     for (path, oid) in rules {
         count += 1;

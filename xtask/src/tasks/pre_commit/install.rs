@@ -54,12 +54,15 @@ pub async fn install(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events) -> Result
 }
 
 /// Straight to prek, which looks at what is staged; the long way where the environment is gone. Secrets come
-/// first, where anything is added: what was committed once is in the history for good.
+/// first, where anything is added: what was committed once is in the history for good. The built program is
+/// taken as it is, for somebody waits; `cargo xtask` looks whether it is the newest.
 fn script(bin: &str, config: &str, secrets: bool) -> String {
     let (bin, config) = (quoted(bin), quoted(config));
-    let secrets = if secrets { "git diff --cached --quiet --diff-filter=AM || cargo xtask --quiet scan --staged || exit\n" } else { "" };
+    let scan = "xtask=\"$top/target/debug/xtask\"\nscan() { if [ -x \"$xtask\" ]; then \"$xtask\" \"$@\"; else cargo xtask \"$@\"; fi; }\n\
+                git diff --cached --quiet --diff-filter=AM || scan --quiet scan --staged || exit\n";
+    let scan = if secrets { scan } else { "" };
     format!(
-        "#!/bin/sh\n{MARK}\n{secrets}bin=\"$(git rev-parse --show-toplevel)\"/{bin}\n\
+        "#!/bin/sh\n{MARK}\ntop=\"$(git rev-parse --show-toplevel)\"\n{scan}bin=\"$top\"/{bin}\n\
          [ -x \"$bin/prek\" ] || exec cargo xtask pre-commit\n\
          PATH=\"$bin:$PATH\" exec \"$bin/prek\" run --config {config}\n"
     )

@@ -29,8 +29,7 @@ pub fn plan(ctx: &Ctx, sbom: &Sbom) -> Option<Gate> {
         &manifest,
     ]);
     let steps = vec![step.clone(), validate::step(ctx)];
-    let lock = ctx.root.join(&manifest).with_file_name("Cargo.lock");
-    let lock = ctx.relative(&lock).unwrap_or_else(|| "Cargo.lock".to_owned());
+    let lock = lock(ctx, &manifest);
     Some(Gate {
         id: "sbom/rust".to_owned(),
         unit: "packages",
@@ -42,6 +41,12 @@ pub fn plan(ctx: &Ctx, sbom: &Sbom) -> Option<Gate> {
         action: action(move |session| run(session, step.clone(), lock.clone())),
         ..Gate::default()
     })
+}
+
+/// The lock file beside a manifest.
+pub fn lock(ctx: &Ctx, manifest: &str) -> String {
+    let lock = ctx.root.join(manifest).with_file_name("Cargo.lock");
+    ctx.relative(&lock).unwrap_or_else(|| "Cargo.lock".to_owned())
 }
 
 async fn run(session: Session, step: Command, lock: String) -> Result<Outcome, Unproven> {

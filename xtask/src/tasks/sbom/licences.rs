@@ -1,47 +1,56 @@
 //! The licence of every component against the list of the configuration.
 
-use std::path::Path;
-
 use spdx::{Expression, ParseMode};
 
 use super::{Component, Document, cargo, python};
-use crate::config::Licences;
+use crate::config::{Licences, Sbom};
+use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs, action};
 use crate::engine::session::Session;
+use crate::tasks::scan::deps::line_of;
 use crate::verdict::{Evidence, Finding, Outcome, Severity, Unproven, Work};
 
 /// One gate, after those that list the components.
-pub fn plan(wanted: &Licences, after: Vec<String>) -> Gate {
-    let (wanted, lists) = (wanted.clone(), after.len());
+pub fn plan(ctx: &Ctx, sbom: &Sbom, wanted: &Licences, after: Vec<String>) -> Gate {
+    let (wanted, lists) = (wanted.clone(), lists(ctx, sbom));
     Gate {
         id: "sbom/licences".to_owned(),
         after,
         unit: "packages",
-        tool: ("spdx", String::new()),
-        inputs: Inputs { settings: format!("{wanted:?}"), ..Inputs::default() },
+        tool: ("spdx", "Cargo.lock".to_owned()),
+        inputs: Inputs {
+            files: lists.iter().map(|(_, lock)| lock.clone()).collect(),
+            settings: format!("{wanted:?}"),
+            ..Inputs::default()
+        },
         again: "cargo xtask sbom".to_owned(),
-        action: action(move |session| run(session, wanted.clone(), lists)),
+        action: action(move |session| run(session, wanted.clone(), lists.clone())),
         ..Gate::default()
     }
 }
 
-async fn run(session: Session, wanted: Licences, lists: usize) -> Result<Outcome, Unproven> {
+/// The lists of components, each with the lock file that it was made of.
+fn lists(ctx: &Ctx, sbom: &Sbom) -> Vec<(&'static str, String)> {
+    let rust = sbom.cargo.iter().map(|manifest| (cargo::ARTIFACT, cargo::lock(ctx, manifest)));
+    [(python::ARTIFACT, sbom.lock.clone())].into_iter().chain(rust).collect()
+}
+
+async fn run(session: Session, wanted: Licences, lists: Vec<(&'static str, String)>) -> Result<Outcome, Unproven> {
     let ctx = session.ctx();
-    let locks = ctx.config.sbom.as_ref().map(|sbom| (sbom.lock.clone(), sbom.cargo.clone())).unwrap_or_default();
-    let sources = [(python::ARTIFACT, locks.0), (cargo::ARTIFACT, locks.1.unwrap_or_default())];
-    let (mut looked_at, mut read, mut findings) = (0, 0, Vec::new());
-    for (artifact, lock) in sources.iter().take(lists) {
+    let (mut looked_at, mut findings) = (0, Vec::new());
+    for (artifact, lock) in lists {
         let path = ctx.out.join(artifact);
         let document: Document = session
             .report(&path)
             .and_then(|text| serde_json::from_str(&text).map_err(|e| format!("`{artifact}` cannot be read: {e}")))
             .map_err(|why| session.not_run(why))?;
-        read += 1;
+        let text = std::fs::read_to_string(ctx.root.join(&lock)).unwrap_or_default();
         looked_at += document.components.len();
-        findings.extend(document.components.iter().filter_map(|component| judge(&wanted, component, lock)));
-    }
-    if read < lists {
-        return Err(session.not_run(format!("{read} of {lists} lists of components are there")).into());
+        let found = document
+            .components
+            .iter()
+            .filter_map(|component| Some(judge(&wanted, component)?.at(lock.clone(), line_of(&text, &component.name))));
+        findings.extend(found);
     }
     Ok(Outcome::Ran(Evidence {
         work: Work::new(looked_at as u64, "packages"),
@@ -53,10 +62,9 @@ async fn run(session: Session, wanted: Licences, lists: usize) -> Result<Outcome
 }
 
 /// A finding where the licence is not allowed, or where nobody can say what it is.
-fn judge(wanted: &Licences, component: &Component, lock: &str) -> Option<Finding> {
+fn judge(wanted: &Licences, component: &Component) -> Option<Finding> {
     let package = format!("{} {}", component.name, component.version);
-    let finding =
-        |rule: &str, severity, message: String| Some(Finding::new(rule, severity, message).at(place(lock), None));
+    let finding = |rule: &str, severity, message: String| Some(Finding::new(rule, severity, message));
     let clarified = wanted.clarify.get(&component.name).map(|expression| vec![expression.clone()]);
     let said = clarified.unwrap_or_else(|| expressions(component));
     if said.is_empty() {
@@ -76,10 +84,6 @@ fn judge(wanted: &Licences, component: &Component, lock: &str) -> Option<Finding
         }
     }
     None
-}
-
-fn place(lock: &str) -> Option<String> {
-    (!lock.is_empty()).then(|| Path::new(lock).to_string_lossy().into_owned())
 }
 
 /// What a component says of its licence: expressions and ids; names only where there is nothing better.
@@ -128,7 +132,7 @@ mod tests {
             ("a", "[]", Some("no-licence")),
             ("odd", "[]", None),
         ] {
-            let found = judge(&wanted, &component(name, licenses), "lock.txt");
+            let found = judge(&wanted, &component(name, licenses));
             assert_eq!(found.as_ref().map(|found| found.rule.as_str()), rule, "{licenses}");
         }
     }

@@ -30,7 +30,7 @@ pub fn plan(ctx: &Ctx) -> Vec<Gate> {
     let Some(sbom) = &ctx.config.sbom else { return vec![] };
     let made = [Some(python::plan(ctx, sbom)), cargo::plan(ctx, sbom)].into_iter().flatten().collect::<Vec<_>>();
     let before: Vec<String> = made.iter().map(|gate| gate.id.clone()).collect();
-    let licences = ctx.config.licences.as_ref().map(|wanted| licences::plan(wanted, before));
+    let licences = ctx.config.licences.as_ref().map(|wanted| licences::plan(ctx, sbom, wanted, before));
     let gates = made.into_iter().chain(licences).chain([outdated::plan(ctx, sbom)]);
     gates.map(|gate| under_policy(ctx, gate)).collect()
 }

@@ -41,6 +41,10 @@ pub async fn check(session: &Session, document: &str) -> Result<(), Unproven> {
     if ended.is_success() && ended.stdout.trim() == "valid" {
         return Ok(());
     }
-    let first = ended.stdout.lines().next().map_or_else(|| ended.failure(), str::to_owned);
+    // It ends well with its errors printed; anything else is a defect of its own and says nothing of the SBOM.
+    if !ended.is_success() {
+        return Err(session.not_run(format!("the SBOM could not be validated: {}", ended.failure())).into());
+    }
+    let first = ended.stdout.lines().next().unwrap_or("the validator says nothing").to_owned();
     Err(session.not_run(format!("the SBOM is not valid CycloneDX: {first}")).into())
 }

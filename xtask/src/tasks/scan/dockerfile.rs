@@ -2,9 +2,10 @@
 //!
 //! hadolint says nothing of an image that runs as root because nobody named a user; that is looked for here.
 
+use regex_lite::Regex;
 use serde::Deserialize;
 
-use super::{own_config, parse, place, ran, severity, write_own_config};
+use super::{own_config, parse, place, ran, severity, without_canary, write_own_config};
 use crate::config::Dockerfile;
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs, action};
@@ -14,6 +15,9 @@ use crate::tools::command::Command;
 use crate::verdict::{Finding, Outcome, Severity, Unproven};
 
 const SETTINGS: (&str, &str) = ("hadolint.yaml", "failure-threshold: style\n");
+
+/// An image without a version, which is a finding in each report.
+const CANARY: (&str, &str) = ("canary.Dockerfile", "FROM debian\n");
 
 /// The rule of a file that hadolint could not read as a Dockerfile.
 const UNREADABLE: &str = "DL1000";
@@ -44,17 +48,19 @@ pub fn plan(ctx: &Ctx) -> Vec<Gate> {
     }]
 }
 
-/// One call a file: the report does not name a file without findings.
+/// One call a file, with the canary: the report does not name a file without findings.
 fn step(ctx: &Ctx, file: &str) -> Command {
     Command::new(HADOLINT.name, &ctx.root)
         .args(["--no-fail", "--no-color", "--format", "json", "--disable-ignore-pragma", "--config"])
         .arg(own_config(ctx, SETTINGS.0))
         .args([file])
+        .arg(own_config(ctx, CANARY.0))
 }
 
 async fn run(session: Session, dockerfile: Dockerfile, steps: Vec<Command>) -> Result<Outcome, Unproven> {
     let ctx = session.ctx();
     write_own_config(ctx, SETTINGS.0, SETTINGS.1)?;
+    write_own_config(ctx, CANARY.0, CANARY.1)?;
     let (mut looked_at, mut findings) = (0, Vec::new());
     for (file, step) in dockerfile.files.iter().zip(&steps) {
         let text = std::fs::read_to_string(ctx.root.join(file))
@@ -67,6 +73,7 @@ async fn run(session: Session, dockerfile: Dockerfile, steps: Vec<Command>) -> R
             return Err(session.not_run(format!("hadolint {}", ended.failure())).into());
         }
         let issues: Vec<Issue> = parse(&session, &ended, &ended.stdout)?;
+        let issues = without_canary(&session, CANARY.0, issues, |issue| &issue.file)?;
         if let Some(issue) = issues.iter().find(|issue| issue.code == UNREADABLE) {
             let reason = format!("`{file}` cannot be read as a Dockerfile: line {}: {}", issue.line, issue.message);
             return Err(session.not_run(reason).into());
@@ -101,20 +108,71 @@ enum Root {
 /// `None` without any FROM.
 fn runs_as_root(text: &str) -> Option<Root> {
     let mut found = None;
-    for (index, line) in text.lines().enumerate() {
-        let mut words = line.split_whitespace();
-        let (instruction, argument) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let line = u32::try_from(index + 1).ok()?;
-        if instruction.eq_ignore_ascii_case("FROM") {
+    for Instruction { line, text, is_certain } in instructions(text) {
+        let mut words = text.split_whitespace();
+        let (name, argument) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        if name.eq_ignore_ascii_case("FROM") {
             found = Some(Root::From(line));
-        } else if instruction.eq_ignore_ascii_case("USER") && found.is_some() {
-            let user = argument.split(':').next().unwrap_or_default();
-            let hidden = user.contains('$') || user.is_empty();
-            let root = user == "root" || user.bytes().all(|byte| byte == b'0');
-            found = Some(if root || hidden { Root::From(line) } else { Root::No });
+        } else if name.eq_ignore_ascii_case("USER") && found.is_some() {
+            let is_root = may_be_root(argument);
+            // What may be the text of a script clears nobody.
+            if is_root || is_certain {
+                found = Some(if is_root { Root::From(line) } else { Root::No });
+            }
         }
     }
     found
+}
+
+/// Variables, quotes and everything else that is no plain name or number hide who it is.
+fn may_be_root(user: &str) -> bool {
+    let name = user.split(':').next().unwrap_or_default();
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    !is_plain || name == "root" || name.bytes().all(|byte| byte == b'0')
+}
+
+/// One instruction, or one line of a here-document.
+struct Instruction {
+    /// Where it begins, counted from 1.
+    line: u32,
+    text: String,
+    /// Whether it cannot be a line of a here-document.
+    is_certain: bool,
+}
+
+/// Continued lines are joined, and comments are left out, as Docker's reference of the format has it:
+/// <https://docs.docker.com/reference/dockerfile/#format>.
+fn instructions(text: &str) -> Vec<Instruction> {
+    let directives = text.lines().take_while(|line| line.starts_with('#'));
+    let escape = if directives.into_iter().any(|line| line.contains("escape=`")) { '`' } else { '\\' };
+    let (mut all, mut goes_on, mut document) = (Vec::<Instruction>::new(), false, None::<String>);
+    for (line, number) in text.lines().map(str::trim_end).zip(1..) {
+        let instruction = |text: &str, is_certain| Instruction { line: number, text: text.to_owned(), is_certain };
+        if let Some(end) = &document {
+            match line.trim() == end {
+                true => document = None,
+                false => all.push(instruction(line, false)),
+            }
+            continue;
+        }
+        if line.is_empty() || line.trim_start().starts_with('#') {
+            continue;
+        }
+        let text = line.strip_suffix(escape).unwrap_or(line);
+        match all.last_mut().filter(|_| goes_on) {
+            Some(before) => before.text.push_str(text),
+            None => all.push(instruction(text, true)),
+        }
+        goes_on = text.len() < line.len();
+        document = all.last().filter(|_| !goes_on).and_then(|instruction| here_document(&instruction.text));
+    }
+    all
+}
+
+/// The word that ends the document which an instruction begins (`RUN <<EOF`).
+fn here_document(instruction: &str) -> Option<String> {
+    let begins = Regex::new(r#"^\s*(?i:RUN|COPY|ADD)\s.*<<-?["']?(\w+)"#).ok()?;
+    Some(begins.captures(instruction)?[1].to_owned())
 }
 
 #[cfg(test)]
@@ -134,6 +192,14 @@ mod tests {
             ("FROM a\nUSER 10001\nUSER ${WHO}\n", Some(Root::From(3))),
             ("FROM a AS build\nUSER 10001\nFROM b\n", Some(Root::From(3))),
             ("FROM a AS build\nUSER root\nFROM b\nUSER app\n", Some(Root::No)),
+            ("FROM a\nUSER \"root\"\n", Some(Root::From(2))),
+            ("FROM a\nUSER \\\n# why\n  10001\n", Some(Root::No)),
+            ("FROM a\nUSER \\\n  ${WHO}\n", Some(Root::From(2))),
+            ("FROM a\nRUN b \\ \nUSER 10001\n", Some(Root::From(1))),
+            ("# escape=`\nFROM a\nRUN b `\nUSER 10001\n", Some(Root::From(2))),
+            ("FROM a\nRUN <<EOF\nUSER 10001\nEOF\n", Some(Root::From(1))),
+            ("FROM a\nRUN <<-'EOF'\nb\nEOF\nUSER 10001\n", Some(Root::No)),
+            ("FROM a\nUSER 10001\nRUN b '<<EOF'\nUSER 0\n", Some(Root::From(4))),
         ] {
             assert_eq!(runs_as_root(text), expected, "{text:?}");
         }

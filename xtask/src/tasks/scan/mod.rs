@@ -6,7 +6,7 @@
 
 mod actionlint;
 mod bandit;
-mod deps;
+pub mod deps;
 mod dockerfile;
 mod manifests;
 mod ruff;
@@ -14,7 +14,7 @@ pub mod secrets;
 mod shell;
 mod workflows;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::de::DeserializeOwned;
@@ -26,7 +26,7 @@ use crate::engine::gate::{Gate, action};
 use crate::engine::session::Session;
 use crate::policy;
 use crate::tools::proc::Ended;
-use crate::verdict::{Evidence, Finding, Outcome, Severity, Unproven, Work};
+use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Work};
 
 /// Part of `ci`.
 pub const TASK: Task = Task {
@@ -169,6 +169,18 @@ fn own_config(ctx: &Ctx, name: &str) -> PathBuf {
 
 fn write_own_config(ctx: &Ctx, name: &str, text: &str) -> anyhow::Result<()> {
     write_atomically(&own_config(ctx, name), text.as_bytes())
+}
+
+/// What was found without what was planted: `canary` is a file of ours with a weakness. A scanner that counts nothing
+/// proves by it that it looked at all; an empty report would otherwise be that of a clean file.
+fn without_canary<T>(session: &Session, canary: &str, found: Vec<T>, file: fn(&T) -> &str) -> Result<Vec<T>, NotRun> {
+    let planted = own_config(session.ctx(), canary);
+    let all = found.len();
+    let rest: Vec<T> = found.into_iter().filter(|found| Path::new(file(found)) != planted).collect();
+    if rest.len() < all {
+        return Ok(rest);
+    }
+    Err(session.not_run("its report lacks the weakness that was planted for it: it looked at nothing"))
 }
 
 /// A scanner's report as its own type, or the reason why the gate did not run.

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use regex_lite::Regex;
 use serde::Deserialize;
 
-use super::{own_config, parse, ran, severity, write_own_config};
+use super::{own_config, parse, ran, severity, without_canary, write_own_config};
 use crate::config::Shell;
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs, action};
@@ -16,6 +16,9 @@ use crate::tools::command::{Command, quoted};
 use crate::tools::proc::Exit;
 use crate::verdict::{Finding, Outcome, Unproven};
 
+/// A script with a word that is not quoted, which is a comment in each report.
+const CANARY: (&str, &str) = ("canary.sh", "#!/bin/sh\necho $1\n");
+
 #[derive(Debug, Deserialize)]
 struct Report {
     comments: Vec<Comment>,
@@ -23,6 +26,7 @@ struct Report {
 
 #[derive(Debug, Deserialize)]
 struct Comment {
+    file: String,
     line: u32,
     level: String,
     code: u32,
@@ -32,7 +36,9 @@ struct Comment {
 /// One gate.
 pub fn plan(ctx: &Ctx) -> Vec<Gate> {
     let Some(shell) = &ctx.config.shell else { return vec![] };
-    let step = Command::new(SHELLCHECK.name, &ctx.root).args(["--norc", "--format", "json1", "-"]);
+    let step = Command::new(SHELLCHECK.name, &ctx.root)
+        .args(["--norc", "--format", "json1", "-"])
+        .arg(own_config(ctx, CANARY.0));
     let shell = shell.clone();
     vec![Gate {
         id: "scan/shell".to_owned(),
@@ -49,6 +55,7 @@ pub fn plan(ctx: &Ctx) -> Vec<Gate> {
 /// One call a script, which it reads from standard input: no option turns directives off.
 async fn run(session: Session, shell: Shell, step: Command) -> Result<Outcome, Unproven> {
     let ctx = session.ctx();
+    write_own_config(ctx, CANARY.0, CANARY.1)?;
     let (mut looked_at, mut findings) = (0, Vec::new());
     for file in &shell.files {
         let text = std::fs::read_to_string(ctx.root.join(file))
@@ -64,8 +71,9 @@ async fn run(session: Session, shell: Shell, step: Command) -> Result<Outcome, U
         if report.comments.is_empty() != ended.is_success() {
             return Err(session.not_run(format!("shellcheck {}, which its report contradicts", ended.exit)).into());
         }
+        let comments = without_canary(&session, CANARY.0, report.comments, |comment| &comment.file)?;
         looked_at += 1;
-        findings.extend(report.comments.into_iter().map(|found| {
+        findings.extend(comments.into_iter().map(|found| {
             let rule = format!("SC{}", found.code);
             Finding::new(rule, severity(&found.level), found.message).at(file.clone(), found.line)
         }));
@@ -74,17 +82,22 @@ async fn run(session: Session, shell: Shell, step: Command) -> Result<Outcome, U
     Ok(ran(looked_at, "scripts", shell.files.len(), findings, fix))
 }
 
+/// What shellcheck takes for a blank beside space and tab: a no-break space, and one without width.
+const ODD_BLANKS: [char; 2] = ['\u{a0}', '\u{200b}'];
+
 /// The script with every directive made a plain comment of the same length, so that lines and columns stay.
 fn without_directives(text: &str) -> String {
-    let directive = Regex::new(r"(#[ \t\u{a0}]*)shellcheck");
+    let [no_break, no_width] = ODD_BLANKS;
+    let directive = Regex::new(&format!("(#[ \t{no_break}{no_width}]*)shellcheck"));
     directive.map_or_else(|_| text.to_owned(), |directive| directive.replace_all(text, "${1}Shellcheck").into_owned())
 }
 
 /// A program that does the same to its input and becomes shellcheck, for those who start shellcheck themselves.
 pub fn wrapper(ctx: &Ctx, shellcheck: &Path) -> anyhow::Result<PathBuf> {
     use std::os::unix::fs::PermissionsExt as _;
+    let [no_break, no_width] = ODD_BLANKS;
     let script = format!(
-        "#!/bin/sh\nsed 's/\\(#[[:blank:]]*\\)shellcheck/\\1Shellcheck/g' | {} \"$@\"\n",
+        "#!/bin/sh\nsed -E 's/(#([[:blank:]]|{no_break}|{no_width})*)shellcheck/\\1Shellcheck/g' | {} \"$@\"\n",
         quoted(&shellcheck.to_string_lossy())
     );
     write_own_config(ctx, "shellcheck", &script)?;
@@ -103,6 +116,7 @@ mod tests {
         for (script, harmless) in [
             ("# shellcheck disable=SC2086\n", "# Shellcheck disable=SC2086\n"),
             ("echo $a #shellcheck disable=all\n", "echo $a #Shellcheck disable=all\n"),
+            ("#\u{a0}\u{200b}shellcheck disable=all\n", "#\u{a0}\u{200b}Shellcheck disable=all\n"),
             ("shellcheck \"$file\"\n", "shellcheck \"$file\"\n"),
         ] {
             assert_eq!(without_directives(script), harmless);

@@ -21,6 +21,13 @@ pub fn plan(ctx: &Ctx) -> Vec<Gate> {
 
 const FIX: &str = "raise the version in its lock file, or ignore it for a while with a reason in pipeline.toml";
 
+/// The line of a lock file that pins a package: of Cargo's, or of a requirement file.
+pub fn line_of(lock: &str, package: &str) -> Option<u32> {
+    let entry = format!("name = \"{package}\"");
+    let of_cargo = lock.lines().position(|line| line == entry).and_then(|index| u32::try_from(index + 1).ok());
+    of_cargo.or_else(|| pip_audit::line_of(lock, package))
+}
+
 /// R12: a data base that is too old knows nothing of what is new.
 fn fresh(session: &Session, updated: OffsetDateTime) -> Result<(), Unproven> {
     let ctx = session.ctx();

@@ -83,8 +83,7 @@ async fn run(session: Session, spec: Spec, dependencies: Dependencies, step: Com
     let ended = session.tool(&PIP_AUDIT, &step.arg(environment.packages())).await?;
     match ended.exit {
         Exit::Code(0 | 1) if !ended.stdout.trim().is_empty() => {}
-        // What it says of a look-up that failed is a traceback; the log has it.
-        Exit::Code(1) => return Err(unreachable(&dependencies.osv).into()),
+        Exit::Code(1) if nobody_answered(&ended.stderr) => return Err(unreachable(&dependencies.osv).into()),
         _ => return Err(session.not_run(format!("pip-audit {}", ended.failure())).into()),
     }
     let report: Report = parse(&session, &ended, &ended.stdout)?;
@@ -118,6 +117,14 @@ async fn run(session: Session, spec: Spec, dependencies: Dependencies, step: Com
     Ok(ran(audited.len(), "packages", declared, findings, FIX))
 }
 
+/// Whether a traceback, which is all that it says of a look-up that failed, is one of the way there. A crash and an
+/// answer that cannot be read are not, and `offline` excuses neither.
+fn nobody_answered(stderr: &str) -> bool {
+    let names = ["ConnectionError", "ConnectTimeout", "ReadTimeout", "ProxyError", "SSLError"];
+    let raised = stderr.lines().filter_map(|line| line.strip_prefix("requests.exceptions."));
+    raised.filter_map(|error| error.split(':').next()).any(|error| names.contains(&error))
+}
+
 /// The one reason that `offline` may list for these gates.
 fn unreachable(osv: &str) -> NotRun {
     NotRun::new(format!("{osv} does not answer"), "look at the way to it (proxy, certificates), then run again")
@@ -136,6 +143,20 @@ pub fn line_of(lock: &str, package: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_way_that_is_cut_is_nobody_answering() {
+        // Recorded from pip-audit 2.10.1: refused, silent, status 500, no JSON.
+        for (stderr, nobody) in [
+            ("requests.exceptions.ConnectionError: HTTPConnectionPool(host='127.0.0.1', port=7799): Max retries", true),
+            ("requests.exceptions.ReadTimeout: HTTPConnectionPool(host='127.0.0.1', port=7704): Read timed out.", true),
+            ("requests.exceptions.HTTPError: 500 Server Error\n\npip_audit._service.interface.ServiceError", false),
+            ("requests.exceptions.JSONDecodeError: Expecting value: line 1 column 1 (char 0)", false),
+            ("", false),
+        ] {
+            assert_eq!(nobody_answered(stderr), nobody, "{stderr}");
+        }
+    }
 
     #[test]
     fn a_package_leads_to_its_pin() {

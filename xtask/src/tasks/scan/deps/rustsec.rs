@@ -26,7 +26,7 @@ pub fn plan(ctx: &Ctx) -> Vec<Gate> {
     vec![Gate {
         id: "scan/rustsec".to_owned(),
         unit: "packages",
-        tool: ("rustsec", String::new()),
+        tool: ("rustsec", "Cargo.lock".to_owned()),
         inputs: Inputs {
             files: vec![lock.clone()],
             settings: format!("{dependencies:?}"),
@@ -66,7 +66,8 @@ async fn run(session: Session, lock: String, dependencies: Dependencies) -> Resu
         return Err(NotRun::new(format!("{url} cannot be cloned"), fix).into());
     }
     let newest = Command::new("git", &folder).args(["log", "-1", "--format=%ct"]);
-    let newest = session.machine.quiet().read_bytes(&newest).await?;
+    // A repository without a commit has no date either.
+    let newest = session.machine.quiet().read_bytes(&newest).await.unwrap_or_default();
     let newest = String::from_utf8_lossy(&newest).trim().parse().ok();
     let newest = newest.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
     fresh(&session, newest.ok_or_else(|| session.not_run("the data base of advisories has no date"))?)?;

@@ -120,7 +120,7 @@ async fn run(session: Session, dependencies: Dependencies, steps: Vec<Command>) 
     for (folder, step) in dependencies.trivy.iter().zip(&steps) {
         let ended = session.tool(&TRIVY, step).await?;
         if !matches!(ended.exit, Exit::Code(0 | FOUND)) {
-            if ended.stderr.contains("failed to download vulnerability DB") || ended.stderr.contains("DB error") {
+            if ended.stderr.contains("failed to download vulnerability DB") {
                 return Err(NotRun::new(NO_DATA_BASE, "look at the way to its registry, then run again").into());
             }
             return Err(session.not_run(format!("trivy {}", ended.failure())).into());

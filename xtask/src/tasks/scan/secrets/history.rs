@@ -66,9 +66,9 @@ fn git(ctx: &Ctx, args: &[&str]) -> Command {
     Command::new("git", &ctx.root).args(args.iter().copied())
 }
 
-/// Every object of HEAD that is not one of `tip`, with a path that it had.
+/// Every commit and every content of HEAD that is not one of `tip`, a content with a path that it had.
 fn rev_list(ctx: &Ctx, tip: &str) -> Command {
-    let list = git(ctx, &["rev-list", "--objects", "--filter=object:type=blob", "--filter-provided-objects", "HEAD"]);
+    let list = git(ctx, &["rev-list", "--objects", "HEAD"]);
     if tip.is_empty() { list } else { list.args(["--not", tip]) }
 }
 
@@ -113,21 +113,24 @@ fn remembered(ctx: &Ctx) -> Option<Scanned> {
     serde_json::from_slice(&std::fs::read(store(ctx)).ok()?).ok()
 }
 
-/// `OID PATH` lines → what gitleaks finds in those contents.
+/// `OID PATH` lines → what gitleaks finds in those contents, and in the messages of those commits.
 async fn scan(session: &Session, step: &Command, objects: &str) -> Result<Vec<Remembered>, Unproven> {
     let mut paths: BTreeMap<&str, &str> = BTreeMap::new();
+    // In git's order, in which objects lie close to each other in a pack.
+    let mut oids = Vec::new();
     for line in objects.lines() {
         let (oid, path) = line.split_once(' ').unwrap_or((line, ""));
-        paths.entry(oid).or_insert(path);
+        if paths.insert(oid, path).is_none() {
+            oids.push(oid);
+        }
     }
-    if paths.is_empty() {
+    if oids.is_empty() {
         return Ok(vec![]);
     }
-    let oids: Vec<&str> = paths.keys().copied().collect();
     let mut staged = Staged::new(session.ctx())?;
     for chunk in chunks(session, &oids).await? {
         for (oid, bytes) in chunk.iter().zip(contents(session, &chunk).await?) {
-            staged.add(oid, &bytes)?;
+            staged.add(oid, paths.get(oid).copied().unwrap_or_default(), &bytes)?;
         }
     }
     let leaks = staged.scan(session, &GITLEAKS, step).await?;
@@ -138,12 +141,16 @@ async fn scan(session: &Session, step: &Command, objects: &str) -> Result<Vec<Re
     Ok(leaks.into_iter().map(remember).collect())
 }
 
-/// The objects in portions that fit into memory.
+/// Commits and contents, without the folders, in portions that fit into memory.
 async fn chunks<'a>(session: &Session, oids: &[&'a str]) -> Result<Vec<Vec<&'a str>>> {
-    let sizes = git(session.ctx(), &["cat-file", "--batch-check=%(objectsize)"]).stdin(oids.join("\n") + "\n");
-    let sizes = ask(session, &sizes).await?;
+    let check = git(session.ctx(), &["cat-file", "--batch-check=%(objecttype) %(objectsize)", "--buffer"]);
+    let answer = ask(session, &check.stdin(oids.join("\n") + "\n")).await?;
     let (mut all, mut chunk, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for (oid, size) in oids.iter().zip(sizes.lines()) {
+    for (oid, line) in oids.iter().zip(answer.lines()) {
+        let (kind, size) = line.split_once(' ').with_context(|| format!("git does not know {oid}"))?;
+        if kind == "tree" {
+            continue;
+        }
         bytes += size.parse::<u64>().with_context(|| format!("git does not know the size of {oid}"))?;
         chunk.push(*oid);
         if bytes > CHUNK {
@@ -155,7 +162,7 @@ async fn chunks<'a>(session: &Session, oids: &[&'a str]) -> Result<Vec<Vec<&'a s
     Ok(all)
 }
 
-/// The contents of blobs, in the order asked for.
+/// The contents of objects, in the order asked for.
 pub async fn contents(session: &Session, oids: &[&str]) -> Result<Vec<Vec<u8>>> {
     if oids.is_empty() {
         return Ok(vec![]);
@@ -190,17 +197,27 @@ async fn findings(session: &Session, leaks: Vec<Remembered>) -> Result<Vec<Findi
     let present: BTreeSet<&str> = tree.lines().collect();
     let mut findings = Vec::new();
     for leak in leaks.iter().filter(|leak| !present.contains(leak.oid.as_str())) {
-        let find = format!("--find-object={}", leak.oid);
-        let format = "--format=%H";
-        let log = git(ctx, &["log", "--diff-merges=separate", "--diff-filter=AM", &find, format, "HEAD"]);
-        let log = ask(session, &log).await?;
+        let log = ask(session, &commits_with(ctx, &leak.oid)).await?;
         // A commit that HEAD no longer comes from: what was there cannot be reached any more.
-        let Some(commit) = log.lines().rfind(|line| !line.is_empty()) else { continue };
+        let Some(commit) = log.lines().rfind(|line| is_id(line)) else { continue };
         let commit = commit.get(..12).unwrap_or(commit);
         let message = format!("{} (commit {commit}; `git show {commit}:{}`)", leak.description, leak.path);
         findings.push(Finding::new(&leak.rule, Severity::High, message).at(leak.path.clone(), leak.line));
     }
     Ok(findings)
+}
+
+/// Commits that brought or took a content, each before the ones that it comes from.
+///
+/// `--diff-merges` asks for patches too, which would hold the secret. With renames git would call a file that was
+/// moved and changed neither added nor modified.
+fn commits_with(ctx: &Ctx, oid: &str) -> Command {
+    let log = ["log", "--diff-merges=separate", "--no-patch", "--no-renames", "--diff-filter=AMT", "--topo-order"];
+    git(ctx, &log).args(["--format=%H".to_owned(), format!("--find-object={oid}"), "HEAD".to_owned()])
+}
+
+fn is_id(line: &str) -> bool {
+    line.len() >= 40 && line.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]

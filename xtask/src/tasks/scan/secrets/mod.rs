@@ -52,7 +52,7 @@ async fn look_at_tree(session: Session, step: Command) -> Result<Outcome, Unprov
     for path in &paths {
         // A link's target is looked at where it lies.
         if !root.join(path).is_symlink() {
-            staged.add(path, &read(&session, path)?)?;
+            staged.add(path, path, &read(&session, path)?)?;
         }
     }
     let leaks = staged.scan(&session, &GITLEAKS, &step).await?;
@@ -103,7 +103,8 @@ async fn look_at_staged(session: Session, list: Command, step: Command) -> Resul
     let mut staged = Staged::new(session.ctx())?;
     let oids: Vec<&str> = entries.iter().map(|(oid, _)| *oid).collect();
     for (index, bytes) in history::contents(&session, &oids).await?.into_iter().enumerate() {
-        staged.add(entries[index].1, &bytes)?;
+        let path = entries[index].1;
+        staged.add(path, path, &bytes)?;
     }
     let leaks = staged.scan(&session, &GITLEAKS_QUICK, &step).await?;
     let findings = leaks.into_iter().map(|leak| finding(&leak, &leak.origin)).collect();

@@ -1,5 +1,10 @@
 //! Files under neutral names in a folder of their own, for a scanner that must not know where they come from.
+//!
+//! Small files lie together in one: ten thousand files cost more than their bytes. Each begins after empty lines,
+//! so that no rule reaches from one into the next, and so that gitleaks does not take one for a picture by its
+//! first bytes and leave it out.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -36,12 +41,56 @@ pub fn command(ctx: &Ctx, program: &Program, secrets: &Secrets) -> Command {
     command.timeout(secrets.timeout)
 }
 
+/// How much lies together in one file: gitleaks reads files in pieces of 100 kB.
+const TOGETHER: usize = 90_000;
+
+/// Between two files that lie together, and before the first.
+const GAP: &[u8] = b"\n\n\n\n\n\n\n\n";
+
+/// Endings that some rule of gitleaks asks for; every other one is hidden.
+const ENDINGS: [&str; 8] = ["yaml", "yml", "tf", "hcl", "php", "p12", "pfx", "config"];
+
 /// Copies of files, each with the name that people know it by.
 #[derive(Debug)]
 pub struct Staged {
     folder: tempfile::TempDir,
-    origins: Vec<String>,
+    count: usize,
     bytes: u64,
+    packs: Vec<Pack>,
+    open: BTreeMap<&'static str, usize>,
+}
+
+/// Files that lie together.
+#[derive(Debug, Default)]
+struct Pack {
+    ending: &'static str,
+    bytes: Vec<u8>,
+    lines: u32,
+    /// The line before its first one, and the name of each.
+    origins: Vec<(u32, String)>,
+    written: bool,
+}
+
+impl Pack {
+    fn add(&mut self, origin: &str, bytes: &[u8]) {
+        self.bytes.extend_from_slice(GAP);
+        self.lines += u32::try_from(GAP.len()).unwrap_or_default();
+        self.origins.push((self.lines, origin.to_owned()));
+        self.bytes.extend_from_slice(bytes);
+        let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+        self.lines = self.lines.saturating_add(u32::try_from(lines).unwrap_or(u32::MAX));
+    }
+
+    /// Whose line this is, and which of its lines.
+    fn origin(&self, line: u32) -> Option<(String, u32)> {
+        if let [(_, only)] = self.origins.as_slice()
+            && line == 0
+        {
+            return Some((only.clone(), 1));
+        }
+        let (before, origin) = self.origins.iter().rev().find(|(before, _)| *before < line)?;
+        Some((origin.clone(), line - before))
+    }
 }
 
 /// A secret that was found.
@@ -75,32 +124,68 @@ impl Staged {
         std::fs::create_dir_all(&parent).with_context(cannot)?;
         let folder = tempfile::tempdir_in(&parent).with_context(cannot)?;
         std::fs::create_dir(folder.path().join(COPIES)).with_context(cannot)?;
-        Ok(Self { folder, origins: Vec::new(), bytes: 0 })
+        Ok(Self { folder, count: 0, bytes: 0, packs: Vec::new(), open: BTreeMap::new() })
     }
 
-    /// Copies a file. Empty ones hold nothing and are only counted.
-    pub fn add(&mut self, origin: &str, bytes: &[u8]) -> anyhow::Result<()> {
-        let path = self.folder.path().join(COPIES).join(self.origins.len().to_string());
-        if !bytes.is_empty() {
-            std::fs::write(&path, bytes).with_context(|| format!("cannot copy `{origin}`"))?;
+    /// Copies a file of that name. Empty ones hold nothing and are only counted.
+    pub fn add(&mut self, origin: &str, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        self.count += 1;
+        if bytes.is_empty() {
+            return Ok(());
         }
-        self.bytes += bytes.len() as u64;
-        self.origins.push(origin.to_owned());
+        let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+        let ending = ENDINGS.into_iter().find(|known| *known == ending).unwrap_or_default();
+        // A key store is found by its ending alone, which says no line.
+        let alone = ending.starts_with('p') && ending != "php";
+        let full = |pack: &Pack| alone || pack.bytes.len() + bytes.len() > TOGETHER;
+        let index = match self.open.get(ending) {
+            Some(&index) if !full(&self.packs[index]) => index,
+            older => {
+                if let Some(&index) = older {
+                    self.write(index)?;
+                }
+                self.packs.push(Pack { ending, ..Pack::default() });
+                let index = self.packs.len() - 1;
+                self.open.insert(ending, index);
+                index
+            }
+        };
+        self.packs[index].add(origin, bytes);
         Ok(())
     }
 
     /// How many files were added.
     pub fn count(&self) -> usize {
-        self.origins.len()
+        self.count
+    }
+
+    fn write(&mut self, index: usize) -> anyhow::Result<()> {
+        let pack = &mut self.packs[index];
+        if !pack.written {
+            let dot = if pack.ending.is_empty() { "" } else { "." };
+            let path = self.folder.path().join(COPIES).join(format!("{index}{dot}{}", pack.ending));
+            std::fs::write(&path, &pack.bytes).with_context(|| format!("cannot write `{}`", path.display()))?;
+            self.bytes += pack.bytes.len() as u64;
+            pack.written = true;
+            pack.bytes = Vec::new();
+        }
+        Ok(())
     }
 
     /// Scans all of them. That all were looked at is proved by the number of bytes that gitleaks counts.
     pub async fn scan(
-        &self,
+        &mut self,
         session: &Session,
         program: &'static Program,
         step: &Command,
     ) -> Result<Vec<Leak>, Unproven> {
+        for index in self.open.values().copied().collect::<Vec<_>>() {
+            self.write(index)?;
+        }
+        if self.bytes == 0 {
+            // Nothing but empty files: there is nothing to find in them.
+            return Ok(vec![]);
+        }
         let step = Command { cwd: self.folder.path().to_owned(), ..step.clone() };
         let ended = session.tool(program, &step).await?;
         if !matches!(ended.exit, Exit::Code(0 | FOUND)) {
@@ -117,8 +202,8 @@ impl Staged {
             return Err(session.not_run(format!("gitleaks looked at {scanned} of {} bytes", self.bytes)).into());
         }
         let leak = |entry: Entry| {
-            let origin = self.origin(&entry.file)?;
-            Some(Leak { origin, rule: entry.rule, description: entry.description, line: entry.start_line })
+            let (origin, line) = self.origin(&entry.file, entry.start_line)?;
+            Some(Leak { origin, rule: entry.rule, description: entry.description, line })
         };
         let all = entries.len();
         let leaks: Vec<Leak> = entries.into_iter().filter_map(leak).collect();
@@ -128,9 +213,9 @@ impl Staged {
         Ok(leaks)
     }
 
-    fn origin(&self, file: &str) -> Option<String> {
-        let name = Path::new(file).file_name()?.to_str()?;
-        self.origins.get(name.parse::<usize>().ok()?).cloned()
+    fn origin(&self, file: &str, line: u32) -> Option<(String, u32)> {
+        let stem = Path::new(file).file_stem()?.to_str()?;
+        self.packs.get(stem.parse::<usize>().ok()?)?.origin(line)
     }
 }
 
@@ -143,6 +228,19 @@ fn scanned(stderr: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_of_a_pack_is_one_of_its_files() {
+        let mut pack = Pack::default();
+        pack.add("a", b"one\ntwo");
+        pack.add("b", b"three\n");
+        let text = String::from_utf8(pack.bytes.clone()).unwrap();
+        for (word, origin) in [("one", ("a", 1)), ("two", ("a", 2)), ("three", ("b", 1))] {
+            let line = u32::try_from(text.lines().position(|line| line == word).unwrap() + 1).unwrap();
+            assert_eq!(pack.origin(line), Some((origin.0.to_owned(), origin.1)), "{word}");
+        }
+        assert_eq!(pack.origin(1), None);
+    }
 
     #[test]
     fn the_count_of_bytes_is_read() {
