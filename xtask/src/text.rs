@@ -81,7 +81,7 @@ impl Redactor {
             for engine in [STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD] {
                 needles.push(engine.encode(secret));
             }
-            needles.push(percent_encoded(secret));
+            needles.push(percent_encoded(secret, ""));
             needles.push(serde_json::Value::from(secret).to_string().trim_matches('"').to_owned());
             needles.push(xml_escaped(secret));
         }
@@ -119,11 +119,11 @@ fn xml_escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// RFC 3986: everything but the unreserved characters.
-fn percent_encoded(text: &str) -> String {
-    let mut out = String::new();
+/// RFC 3986: everything but the unreserved characters and those of `kept`.
+pub fn percent_encoded(text: &str, kept: &str) -> String {
+    let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || kept.as_bytes().contains(&byte) {
             out.push(byte as char);
         } else {
             out.push_str(&format!("%{byte:02X}"));
@@ -170,7 +170,7 @@ mod tests {
             secret.to_owned(),
             STANDARD.encode(secret),
             URL_SAFE_NO_PAD.encode(secret),
-            percent_encoded(secret),
+            percent_encoded(secret, ""),
             serde_json::to_string(secret).unwrap(),
         ];
         for text in encoded {

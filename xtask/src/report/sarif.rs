@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::model::{GateReport, Report};
+use crate::text::percent_encoded;
 use crate::verdict::{Finding, Severity, Verdict};
 
 /// What GitHub takes of one upload:
@@ -92,7 +93,7 @@ fn rule(tool: &str, id: &str, severity: Severity) -> Value {
 
 fn result(gate: &GateReport, finding: &Finding, rule: usize) -> Value {
     // GitHub refuses a result without a place; one that has none is about the repository.
-    let uri = finding.path.as_deref().map_or_else(|| ".".to_owned(), percent_encoded);
+    let uri = finding.path.as_deref().map_or_else(|| ".".to_owned(), |path| percent_encoded(path, "/"));
     let mut place = json!({"artifactLocation": {"uri": uri, "uriBaseId": "%SRCROOT%"}});
     if let Some(line) = finding.line.filter(|line| *line > 0) {
         place["region"] = json!({"startLine": line});
@@ -128,19 +129,6 @@ fn score(severity: Severity) -> &'static str {
         Severity::Low => "2.0",
         Severity::Info => "0.0",
     }
-}
-
-/// A path as a relative reference (RFC 3986): the unreserved characters and the slash stay.
-fn percent_encoded(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            out.push(byte as char);
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@ use serde::Deserialize;
 
 use super::super::{parse, ran};
 use super::render::{self, Streams};
-use super::{FIX, inputs};
+use super::{FIX, rendering};
 use crate::config::Manifests;
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, action};
 use crate::engine::session::Session;
-use crate::tools::catalog::{KUBE_SCORE, KUSTOMIZE};
+use crate::tools::catalog::KUBE_SCORE;
 use crate::tools::command::Command;
 use crate::tools::proc::Exit;
 use crate::verdict::{Finding, Outcome, Severity, Unproven};
@@ -63,18 +63,12 @@ pub fn plan(ctx: &Ctx, manifests: &Manifests) -> Gate {
         .args(["score", "--output-format", "json", "--disable-ignore-checks-annotations"])
         .args(["--disable-optional-checks-annotations", "--enable-optional-test", "container-seccomp-profile"])
         .args(["--kubernetes-version".to_owned(), version]);
-    let mut steps: Vec<Command> = manifests.overlays.iter().map(|overlay| render::step(ctx, overlay)).collect();
-    steps.push(step.clone());
-    let wanted = manifests.clone();
+    let (wanted, planned) = (manifests.clone(), step.clone());
     Gate {
         id: "scan/kube-score".to_owned(),
         unit: "objects",
-        programs: vec![&KUBE_SCORE, &KUSTOMIZE],
-        inputs: inputs(manifests),
-        steps,
-        again: "cargo xtask scan config".to_owned(),
         action: action(move |session| run(session, wanted.clone(), step.clone())),
-        ..Gate::default()
+        ..rendering(ctx, manifests, &KUBE_SCORE, planned)
     }
 }
 

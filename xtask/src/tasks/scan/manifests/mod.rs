@@ -8,6 +8,8 @@ mod schema;
 use crate::config::Manifests;
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs};
+use crate::tools::catalog::{KUSTOMIZE, Program};
+use crate::tools::command::Command;
 
 /// The schema and the linter, each a gate.
 pub fn plan(ctx: &Ctx) -> Vec<Gate> {
@@ -17,7 +19,15 @@ pub fn plan(ctx: &Ctx) -> Vec<Gate> {
 
 const FIX: &str = "mend the manifest, then `cargo xtask scan config`";
 
-fn inputs(manifests: &Manifests) -> Inputs {
+/// A gate that renders every overlay and then runs `step`, once a stream; id, unit and action are its own.
+fn rendering(ctx: &Ctx, manifests: &Manifests, program: &'static Program, step: Command) -> Gate {
     let files = [&manifests.overlays[..], &manifests.files, &manifests.inputs].concat();
-    Inputs { files, settings: format!("{manifests:?}"), ..Inputs::default() }
+    let overlays = manifests.overlays.iter().map(|overlay| render::step(ctx, overlay));
+    Gate {
+        programs: vec![program, &KUSTOMIZE],
+        inputs: Inputs { files, settings: format!("{manifests:?}"), ..Inputs::default() },
+        steps: overlays.chain([step]).collect(),
+        again: "cargo xtask scan config".to_owned(),
+        ..Gate::default()
+    }
 }

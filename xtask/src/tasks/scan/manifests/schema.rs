@@ -2,12 +2,12 @@
 
 use super::super::ran;
 use super::render::{self, Streams};
-use super::{FIX, inputs};
+use super::{FIX, rendering};
 use crate::config::Manifests;
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, action};
 use crate::engine::session::Session;
-use crate::tools::catalog::{KUBERNETES_VALIDATE, KUSTOMIZE};
+use crate::tools::catalog::KUBERNETES_VALIDATE;
 use crate::tools::command::Command;
 use crate::tools::proc::Exit;
 use crate::verdict::{Finding, Outcome, Severity, Unproven};
@@ -19,18 +19,12 @@ pub fn plan(ctx: &Ctx, manifests: &Manifests) -> Gate {
         &manifests.kubernetes,
         "--strict",
     ]);
-    let mut steps: Vec<Command> = manifests.overlays.iter().map(|overlay| render::step(ctx, overlay)).collect();
-    steps.push(step.clone());
-    let wanted = manifests.clone();
+    let (wanted, planned) = (manifests.clone(), step.clone());
     Gate {
         id: "scan/manifests".to_owned(),
         unit: "documents",
-        programs: vec![&KUBERNETES_VALIDATE, &KUSTOMIZE],
-        inputs: inputs(manifests),
-        steps,
-        again: "cargo xtask scan config".to_owned(),
         action: action(move |session| run(session, wanted.clone(), step.clone())),
-        ..Gate::default()
+        ..rendering(ctx, manifests, &KUBERNETES_VALIDATE, planned)
     }
 }
 
