@@ -17,12 +17,14 @@ pub struct Files {
     out: PathBuf,
     step_summary: Option<PathBuf>,
     report: Option<Report>,
+    /// Whether something has happened since the last write.
+    stale: bool,
 }
 
 impl Files {
     pub fn new(ctx: &Ctx) -> Self {
         let step_summary = ctx.var("GITHUB_STEP_SUMMARY").map(PathBuf::from);
-        Self { out: ctx.out.clone(), step_summary, report: None }
+        Self { out: ctx.out.clone(), step_summary, report: None, stale: false }
     }
 
     /// Writes the plan.
@@ -31,11 +33,17 @@ impl Files {
         self.write()
     }
 
-    pub fn update(&mut self, gate: &GateReport) -> Result<()> {
+    /// Takes in a gate's report; [`Self::flush`] writes it.
+    pub fn update(&mut self, gate: &GateReport) {
         if let Some(report) = &mut self.report {
             report.gates.iter_mut().filter(|g| g.id == gate.id).for_each(|g| *g = gate.clone());
+            self.stale = true;
         }
-        self.write()
+    }
+
+    /// Writes what has happened, if anything has.
+    pub fn flush(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.stale) { self.write() } else { Ok(()) }
     }
 
     pub fn end(&mut self, report: &Report) -> Result<()> {

@@ -94,11 +94,20 @@ fn consume(ctx: &Ctx, display: Display, events: &Receiver<Event>) -> Result<()> 
             written = result;
         }
     };
-    for event in events {
+    loop {
+        // Gates that are taken from the cache end in a burst: the report is written once they all have.
+        let event = match events.try_recv() {
+            Ok(event) => event,
+            Err(_) => {
+                keep(files.flush());
+                let Ok(event) = events.recv() else { break };
+                event
+            }
+        };
         view.event(&event);
         match &event {
             Event::Planned(report) => keep(files.begin(report)),
-            Event::Finished(gate) => keep(files.update(gate)),
+            Event::Finished(gate) => files.update(gate),
             Event::Ended(report) => {
                 keep(files.end(report));
                 view.end(report);

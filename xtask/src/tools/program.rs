@@ -90,13 +90,14 @@ pub fn installed(machine: &Machine, program: &Program) -> Result<Option<Installe
 
 /// The program, installed from the best source that can be had.
 pub async fn ensure(machine: &Machine, runner: &Runner, program: &Program) -> Result<Installed, Unproven> {
-    let guard = machine.environment_guard(program.name).await;
+    // An environment may have the name of its program, and is made while this is held.
+    let guard = machine.environment_guard(&format!("program {}", program.name)).await;
     let _one_of_this_run = guard.lock().await;
     if let Some(found) = installed(machine, program)? {
         return Ok(found);
     }
     let mut cancel = machine.cancel.clone();
-    let lock_file = machine.ctx.tools.join(format!("{}.lock", program.name));
+    let lock_file = machine.ctx.tools.join(format!("{}.program.lock", program.name));
     let _one_of_all_runs = tokio::select! {
         locked = lock(&lock_file) => locked?,
         () = cancel.reached(Urgency::Gently) => return Err(NotRun::new("interrupted", "run it again").into()),

@@ -24,20 +24,22 @@ pub fn plan(ctx: &Ctx) -> Vec<Gate> {
     let folder = ctx.relative(&ctx.config_dir).unwrap_or_else(|| ".".to_owned());
     let hooks = ctx.config.hooks.as_ref().map(|hooks| hooks.config.clone());
     let bases = bases(ctx);
+    let rules: Vec<String> = ctx.config.secrets.iter().map(|secrets| secrets.rules.clone()).collect();
+    let places = [vec![folder.clone()], rules].concat();
     // No ignore excuses it: a branch could bring one.
     vec![Gate {
         id: "policy".to_owned(),
         unit: "settings",
         tool: ("git", String::new()),
         inputs: Inputs {
-            files: vec![folder.clone()],
+            files: places.clone(),
             optional: hooks.iter().cloned().collect(),
             history: true,
             settings: bases.join(" "),
             ..Inputs::default()
         },
         again: "cargo xtask policy".to_owned(),
-        action: action(move |session| run(session, folder.clone(), hooks.clone(), bases.clone())),
+        action: action(move |session| run(session, folder.clone(), places.clone(), hooks.clone(), bases.clone())),
         ..Gate::default()
     }]
 }
@@ -54,7 +56,13 @@ async fn git(session: &Session, args: &[&str]) -> Option<String> {
     Some(String::from_utf8_lossy(&answer).into_owned())
 }
 
-async fn run(session: Session, folder: String, hooks: Option<String>, bases: Vec<String>) -> Result<Outcome, Unproven> {
+async fn run(
+    session: Session,
+    folder: String,
+    places: Vec<String>,
+    hooks: Option<String>,
+    bases: Vec<String>,
+) -> Result<Outcome, Unproven> {
     let ctx = session.ctx();
     let (mut began, mut base) = (None, String::new());
     for candidate in &bases {
@@ -91,7 +99,7 @@ async fn run(session: Session, folder: String, hooks: Option<String>, bases: Vec
         let programs = planned.iter().flat_map(|gate| &gate.programs).map(|program| program.name).collect();
         findings.extend(compare::hooks(hooks, &before, &text, &programs));
     }
-    let (rules, changed) = changed_rules(&session, &folder, &began).await?;
+    let (rules, changed) = changed_rules(&session, &places, &began).await?;
     compared += rules;
     findings.extend(changed);
     if findings.iter().any(|finding| finding.severity > Severity::Info)
@@ -118,14 +126,16 @@ fn outcome(compared: usize, findings: Vec<Finding>) -> Outcome {
     })
 }
 
-/// Rules of scanners beside the configuration: whether a change lets more pass, only a person can say.
-async fn changed_rules(session: &Session, folder: &str, began: &str) -> Result<(usize, Vec<Finding>), Unproven> {
-    let listed = git(session, &["ls-tree", "-r", "--format=%(objectname) %(path)", began, &format!("{folder}/")]).await;
-    let listed = listed.unwrap_or_default();
+/// Rules of scanners, beside the configuration and where it says: whether a change lets more pass, only a person can
+/// say.
+async fn changed_rules(session: &Session, places: &[String], began: &str) -> Result<(usize, Vec<Finding>), Unproven> {
+    let list = ["ls-tree", "-r", "-z", "--format=%(objectname) %(path)", began].into_iter();
+    let list: Vec<&str> = list.chain(places.iter().map(String::as_str)).collect();
+    let listed = git(session, &list).await.unwrap_or_default();
     let before: BTreeMap<&str, &str> =
-        listed.lines().filter_map(|line| line.split_once(' ').map(|(a, b)| (b, a))).collect();
+        listed.split('\0').filter_map(|entry| entry.split_once(' ').map(|(a, b)| (b, a))).collect();
     let snapshot = session.machine.snapshot().await?;
-    let now = snapshot.files(&[folder.to_owned()])?;
+    let now = snapshot.files(places)?;
     let rules = before.iter().filter(|(path, _)| !path.ends_with("/pipeline.toml"));
     let (mut count, mut findings) = (0, Vec::new());
     for (path, oid) in rules {

@@ -167,6 +167,14 @@ fn own_config(ctx: &Ctx, name: &str) -> PathBuf {
     ctx.store.join("scan").join(name)
 }
 
+/// A folder that is gone with the value.
+fn scratch(ctx: &Ctx) -> anyhow::Result<tempfile::TempDir> {
+    let parent = ctx.store.join("scan");
+    let cannot = || format!("cannot make a folder in `{}`", parent.display());
+    std::fs::create_dir_all(&parent).with_context(cannot)?;
+    tempfile::tempdir_in(&parent).with_context(cannot)
+}
+
 fn write_own_config(ctx: &Ctx, name: &str, text: &str) -> anyhow::Result<()> {
     write_atomically(&own_config(ctx, name), text.as_bytes())
 }

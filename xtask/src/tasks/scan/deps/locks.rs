@@ -1,14 +1,15 @@
 //! The committed lock files have to be what their script makes of `pyproject.toml` as it is now.
 //!
 //! The script runs on a copy below `target/`. uv keeps versions that are locked already, so that a newer release
-//! changes nothing; a requirement that was added, dropped or tightened does.
+//! changes nothing; a requirement that was added, dropped or tightened does. The index is asked for what the locked
+//! versions need, which does not change, so that the answer is no older for being stored.
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::super::ran;
+use super::super::{ran, scratch};
 use crate::config::Locks;
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs, action};
@@ -32,7 +33,6 @@ pub fn plan(ctx: &Ctx) -> Vec<Gate> {
             files: inputs,
             path_tools: vec!["uv"],
             settings: format!("{locks:?}"),
-            remote: true,
             ..Inputs::default()
         },
         steps: vec![step.clone()],
@@ -44,9 +44,7 @@ pub fn plan(ctx: &Ctx) -> Vec<Gate> {
 
 async fn run(session: Session, locks: Locks, step: Command) -> Result<Outcome, Unproven> {
     let ctx = session.ctx();
-    let parent = ctx.store.join("scan");
-    std::fs::create_dir_all(&parent).with_context(|| format!("cannot make `{}`", parent.display()))?;
-    let scratch = tempfile::tempdir_in(&parent).context("cannot make a folder for the lock files")?;
+    let scratch = scratch(ctx)?;
     let source = ctx.root.join(&locks.directory);
     let mut copied = Vec::new();
     for entry in &locks.files {
@@ -55,6 +53,9 @@ async fn run(session: Session, locks: Locks, step: Command) -> Result<Outcome, U
     }
     for file in &copied {
         copy(&source.join(file), &scratch.path().join(file))?;
+        if file.ends_with(".txt") {
+            mark(&scratch.path().join(file))?;
+        }
     }
     let uv = session.machine.uv(&session.machine.quiet()).await?;
     let step = Command { cwd: scratch.path().to_owned(), ..step }.env("UV", &uv.program);
@@ -68,6 +69,9 @@ async fn run(session: Session, locks: Locks, step: Command) -> Result<Outcome, U
         let read =
             |folder: &Path| std::fs::read_to_string(folder.join(file)).with_context(|| format!("cannot read `{file}`"));
         let (committed, made) = (read(&source)?, read(scratch.path())?);
+        if made.contains(MARK) {
+            return Err(session.not_run(format!("`{}` does not make `{file}`", locks.script)).into());
+        }
         if let Some((line, words)) = difference(&committed, &made) {
             let message = format!("this lock does not fit what it is made from: {words}");
             let path = format!("{}/{file}", locks.directory);
@@ -76,6 +80,15 @@ async fn run(session: Session, locks: Locks, step: Command) -> Result<Outcome, U
     }
     let fix = format!("sh {}/{}", locks.directory, locks.script);
     Ok(ran(compared, "locks", compared, findings, &fix))
+}
+
+/// A line that uv does not write: where it is still there, the script has left the file as it was.
+const MARK: &str = "# not made anew";
+
+fn mark(path: &Path) -> anyhow::Result<()> {
+    let cannot = || format!("cannot write `{}`", path.display());
+    let text = std::fs::read_to_string(path).with_context(cannot)?;
+    std::fs::write(path, format!("{text}{MARK}\n")).with_context(cannot)
 }
 
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {

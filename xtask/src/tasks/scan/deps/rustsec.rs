@@ -1,6 +1,5 @@
 //! `Cargo.lock` against RustSec's data base of advisories, a git repository that is fetched on each run.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustsec::advisory::Informational;
@@ -33,21 +32,17 @@ pub fn plan(ctx: &Ctx) -> Vec<Gate> {
             remote: true,
             ..Inputs::default()
         },
-        steps: vec![clone(ctx, &dependencies, &folder(ctx))],
+        steps: vec![clone(ctx, &dependencies)],
         again: "cargo xtask scan deps".to_owned(),
         action: action(move |session| run(session, lock.clone(), dependencies.clone())),
         ..Gate::default()
     }]
 }
 
-fn folder(ctx: &Ctx) -> PathBuf {
-    ctx.store.join("advisories")
-}
-
-fn clone(ctx: &Ctx, dependencies: &Dependencies, into: &Path) -> Command {
+/// Without the folder, which is a new one each time.
+fn clone(ctx: &Ctx, dependencies: &Dependencies) -> Command {
     Command::new("git", &ctx.root)
         .args(["clone", "--quiet", "--depth", "1", "--single-branch", "--no-tags", &dependencies.advisories])
-        .arg(into)
         .env("GIT_TERMINAL_PROMPT", "0")
         .timeout(Duration::from_secs(120))
 }
@@ -57,9 +52,9 @@ async fn run(session: Session, lock: String, dependencies: Dependencies) -> Resu
     let path = ctx.root.join(&lock);
     let lockfile = Lockfile::load(&path).map_err(|e| session.not_run(format!("`{lock}` cannot be read: {e}")))?;
     // Anew each time: it is small, and half a fetch leaves nothing behind.
-    let folder = folder(ctx);
-    let _gone = std::fs::remove_dir_all(&folder);
-    let ended = session.step(&clone(ctx, &dependencies, &folder)).await?;
+    let scratch = super::super::scratch(ctx)?;
+    let folder = scratch.path().join("advisories");
+    let ended = session.step(&clone(ctx, &dependencies).arg(&folder)).await?;
     if !ended.is_success() {
         let url = &dependencies.advisories;
         let fix = "look at the way to it (proxy, certificates), then run again";

@@ -101,7 +101,8 @@ pub fn plan(ctx: &Ctx) -> Vec<Gate> {
 fn step(ctx: &Ctx, dependencies: &Dependencies, folder: &str) -> Command {
     Command::new(TRIVY.name, &ctx.root)
         .args(["filesystem", "--scanners", "vuln", "--list-all-pkgs", "--format", "json", "--quiet"])
-        .args(["--skip-version-check", "--exit-code".to_owned().as_str(), &FOUND.to_string(), "--config"])
+        // By itself it knows a requirement file by one name only.
+        .args(["--skip-version-check", "--file-patterns", r"pip:\.txt$", "--exit-code", &FOUND.to_string(), "--config"])
         .arg(own_config(ctx, SETTINGS[0].0))
         .arg("--ignorefile")
         .arg(own_config(ctx, SETTINGS[1].0))
@@ -129,6 +130,9 @@ async fn run(session: Session, dependencies: Dependencies, steps: Vec<Command>) 
         let found = |target: &Target| !target.vulnerabilities.is_empty();
         if report.results.iter().any(found) == ended.is_success() {
             return Err(session.not_run(format!("trivy {}, which its report contradicts", ended.exit)).into());
+        }
+        if report.results.iter().all(|target| target.packages.is_empty()) {
+            return Err(session.not_run(format!("did no work: trivy found no package in `{folder}`")).into());
         }
         for target in &report.results {
             audited += target.packages.len();

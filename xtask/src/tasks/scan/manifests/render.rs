@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 
-use super::super::files;
+use super::super::{files, scratch};
 use crate::config::Manifests;
 use crate::context::Ctx;
 use crate::engine::session::Session;
@@ -48,9 +48,7 @@ pub async fn streams(session: &Session, manifests: &Manifests) -> Result<Streams
         anyhow::Ok((path, text))
     };
     let sources = files(session, &all, is_yaml).await?.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let parent = ctx.store.join("scan");
-    std::fs::create_dir_all(&parent).with_context(|| format!("cannot make `{}`", parent.display()))?;
-    let folder = tempfile::tempdir_in(&parent).context("cannot make a folder for manifests")?;
+    let folder = scratch(ctx)?;
     let findings: Vec<Finding> = sources.iter().flat_map(|(path, text)| remote(path, text)).collect();
     let mut streams = Vec::new();
     let overlays = if findings.is_empty() { &manifests.overlays[..] } else { &[] };

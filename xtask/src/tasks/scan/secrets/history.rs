@@ -3,7 +3,7 @@
 //! Contents are looked at once: what was scanned with the same rules and the same gitleaks is remembered with
 //! what was found in it, and only new contents are scanned.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -187,24 +187,58 @@ fn split_batch(mut answer: &[u8]) -> Option<Vec<Vec<u8>>> {
     Some(found)
 }
 
-/// Leaks that are not in HEAD's own tree, which `scan/secrets` looks at, each with the commit that brought it.
+/// Leaks but for those that `scan/secrets` sees where they are now, each with the commit that brought it.
 async fn findings(session: &Session, leaks: Vec<Remembered>) -> Result<Vec<Finding>> {
     if leaks.is_empty() {
         return Ok(vec![]);
     }
     let ctx = session.ctx();
-    let tree = ask(session, &git(ctx, &["ls-tree", "-r", "--format=%(objectname)", "HEAD"])).await?;
-    let present: BTreeSet<&str> = tree.lines().collect();
+    let tree = ask(session, &git(ctx, &["ls-tree", "-r", "-z", "--format=%(objectname) %(path)", "HEAD"])).await?;
     let mut findings = Vec::new();
-    for leak in leaks.iter().filter(|leak| !present.contains(leak.oid.as_str())) {
-        let log = ask(session, &commits_with(ctx, &leak.oid)).await?;
-        // A commit that HEAD no longer comes from: what was there cannot be reached any more.
-        let Some(commit) = log.lines().rfind(|line| is_id(line)) else { continue };
-        let commit = commit.get(..12).unwrap_or(commit);
-        let message = format!("{} (commit {commit}; `git show {commit}:{}`)", leak.description, leak.path);
-        findings.push(Finding::new(&leak.rule, Severity::High, message).at(leak.path.clone(), leak.line));
+    for leak in &leaks {
+        // Only a commit has no path: the secret is in its message.
+        let found = if leak.path.is_empty() {
+            in_message(session, leak).await?
+        } else if is_checked_out(session, &tree, &leak.oid).await? {
+            None
+        } else {
+            in_content(session, leak).await?
+        };
+        findings.extend(found);
     }
     Ok(findings)
+}
+
+/// `None` where HEAD no longer comes from that commit: what was there cannot be reached any more.
+async fn in_message(session: &Session, leak: &Remembered) -> Result<Option<Finding>> {
+    let is_reached = git(session.ctx(), &["merge-base", "--is-ancestor", &leak.oid, "HEAD"]);
+    if ask(session, &is_reached).await.is_err() {
+        return Ok(None);
+    }
+    let commit = short(&leak.oid);
+    let message = format!("{} (the message of commit {commit}; `git show {commit}`)", leak.description);
+    Ok(Some(Finding::new(&leak.rule, Severity::High, message)))
+}
+
+/// `None` where HEAD no longer comes from any commit with it.
+async fn in_content(session: &Session, leak: &Remembered) -> Result<Option<Finding>> {
+    let log = ask(session, &commits_with(session.ctx(), &leak.oid)).await?;
+    let Some(commit) = log.lines().rfind(|line| is_id(line)).map(short) else { return Ok(None) };
+    let message = format!("{} (commit {commit}; `git show {commit}:{}`)", leak.description, leak.path);
+    Ok(Some(Finding::new(&leak.rule, Severity::High, message).at(leak.path.clone(), leak.line)))
+}
+
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+/// Whether a file of the working tree holds exactly this content. One that HEAD has may not: attributes can have git
+/// write it in another encoding, in which `scan/secrets` would not know it.
+async fn is_checked_out(session: &Session, tree: &str, oid: &str) -> Result<bool> {
+    let root = &session.ctx().root;
+    let paths = tree.split('\0').filter_map(|entry| entry.strip_prefix(oid)?.strip_prefix(' '));
+    let files: Vec<Vec<u8>> = paths.filter_map(|path| std::fs::read(root.join(path)).ok()).collect();
+    Ok(!files.is_empty() && contents(session, &[oid]).await?.iter().any(|content| files.contains(content)))
 }
 
 /// Commits that brought or took a content, each before the ones that it comes from.

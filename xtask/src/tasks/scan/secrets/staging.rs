@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use regex_lite::Regex;
 use serde::Deserialize;
 
-use super::super::parse;
+use super::super::{parse, scratch};
 use crate::config::Secrets;
 use crate::context::Ctx;
 use crate::engine::session::Session;
@@ -119,11 +119,8 @@ struct Entry {
 impl Staged {
     /// An empty folder, which is gone with this value.
     pub fn new(ctx: &Ctx) -> anyhow::Result<Self> {
-        let parent = ctx.store.join("scan");
-        let cannot = || format!("cannot make a folder in `{}`", parent.display());
-        std::fs::create_dir_all(&parent).with_context(cannot)?;
-        let folder = tempfile::tempdir_in(&parent).with_context(cannot)?;
-        std::fs::create_dir(folder.path().join(COPIES)).with_context(cannot)?;
+        let folder = scratch(ctx)?;
+        std::fs::create_dir(folder.path().join(COPIES)).context("cannot make a folder for copies")?;
         Ok(Self { folder, count: 0, bytes: 0, packs: Vec::new(), open: BTreeMap::new() })
     }
 
