@@ -64,6 +64,8 @@ pub struct Inputs {
     pub path_tools: Vec<&'static str>,
     /// Whether the commit that is checked out counts, with all that it comes from.
     pub history: bool,
+    /// Branches whose place counts.
+    pub branches: Vec<String>,
     /// Whether the answer came from a data base elsewhere: a stored one is taken only while it is young.
     pub remote: bool,
     /// A date on which the answer may change by itself (an expiry), so that the day is part of the key.

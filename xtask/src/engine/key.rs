@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gate::Gate;
 use crate::model::GateReport;
-use crate::tools::git::Snapshot;
+use crate::tools::git::{self, Snapshot};
 use crate::tools::machine::Machine;
 use crate::tools::program;
 use crate::verdict::Unproven;
@@ -50,7 +50,8 @@ impl Key {
             key.add("ignored files", snapshot.ignored(&gate.inputs.files, &machine.ctx.config.cache.generated)?);
         }
         if gate.inputs.history {
-            key.add("history", Facts::from([("commit".into(), snapshot.commit.clone())]));
+            let commit = ("commit".to_owned(), snapshot.commit.clone());
+            key.add("history", git::refs(&machine.ctx.root, &gate.inputs.branches)?.into_iter().chain([commit]).collect());
         }
         if gate.inputs.dated {
             key.add("day", Facts::from([("day".into(), machine.ctx.started.date().to_string())]));
@@ -126,7 +127,8 @@ fn environment(machine: &Machine) -> Facts {
 
 async fn interpreters(gate: &Gate, machine: &Machine) -> Result<Option<Facts>> {
     let mut facts = Facts::new();
-    for spec in &gate.environments {
+    let of_programs = gate.programs.iter().flat_map(|tool| program::environments(&machine.ctx, tool));
+    for spec in gate.environments.iter().cloned().chain(of_programs) {
         match machine.interpreter(&spec.python).await {
             Ok(found) => facts.insert(spec.python.clone(), format!("{} {}", found.version, found.build)),
             Err(Unproven::NotRun(_)) => return Ok(None),
@@ -139,6 +141,10 @@ async fn interpreters(gate: &Gate, machine: &Machine) -> Result<Option<Facts>> {
 /// Programs from PATH that the gate may use; only where the profile trusts them.
 fn path_tools(gate: &Gate, machine: &Machine) -> Result<Facts> {
     let mut facts = Facts::new();
+    for program in &gate.programs {
+        let sources: Vec<&str> = program::allowed(&machine.ctx, program).map(program::label).collect();
+        facts.insert(format!("{}'s sources", program.name), sources.join(", "));
+    }
     if machine.ctx.profile.trusts_path() {
         let programs = gate.programs.iter().map(|program| program.name);
         for name in gate.inputs.path_tools.iter().copied().chain(programs) {
@@ -194,6 +200,7 @@ mod tests {
                     path_tools: vec!["fake-redis"],
                     remote: false,
                     history: false,
+                    branches: vec![],
                     dated: true,
                 },
                 environments: vec![crate::tools::environment::Spec {

@@ -21,7 +21,8 @@ use crate::model::GateReport;
 use crate::model::log_artifact;
 use crate::tools::git::Snapshot;
 use crate::tools::machine::Machine;
-use crate::verdict::{Assessment, Evidence, NotRun, Outcome, Tool, Unproven, Verdict, Work, assess};
+use crate::text::clean;
+use crate::verdict::{Assessment, Evidence, Finding, NotRun, Outcome, Tool, Unproven, Verdict, Work, assess};
 
 /// How a list of gates is run.
 #[derive(Clone, Debug)]
@@ -320,16 +321,26 @@ fn proved(report: &mut GateReport, evidence: Evidence, gate: &Gate) {
     let Assessment { verdict, reason } = assess(&evidence, gate.breaks_at);
     report.verdict = verdict;
     report.reason = reason;
-    report.fix = if verdict == Verdict::Pass { String::new() } else { evidence.fix };
+    report.fix = match verdict {
+        Verdict::Pass => String::new(),
+        Verdict::Fail => evidence.fix,
+        Verdict::DidNotRun => format!("look into `{}` in the output folder", log_artifact(&gate.id)),
+    };
     report.work = evidence.work;
-    report.findings = evidence.findings;
+    report.findings = evidence.findings.into_iter().map(harmless).collect();
     report.artifacts = evidence.artifacts;
+}
+
+/// What a tool's report says is text from outside, once it is decoded; a path has one line (R38).
+fn harmless(finding: Finding) -> Finding {
+    let path = finding.path.map(|path| clean(&path).replace('\n', " "));
+    Finding { path, rule: clean(&finding.rule), message: clean(&finding.message), ..finding }
 }
 
 fn not_proved(report: &mut GateReport, why: NotRun) {
     report.reason = why.reason;
     report.fix = why.fix;
-    report.findings = why.findings;
+    report.findings = why.findings.into_iter().map(harmless).collect();
     report.artifacts = why.artifacts;
 }
 

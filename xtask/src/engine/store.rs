@@ -116,6 +116,8 @@ impl Store {
     pub fn clear(&self) -> Result<usize> {
         let gates = list(&self.folder);
         let entries = gates.iter().map(|gate| list(gate).iter().filter(|e| e.is_dir()).count()).sum();
+        // What was scanned of the history is a stored result too.
+        let _gone = self.folder.parent().map(|cache| std::fs::remove_file(cache.join("secrets-history.json")));
         match std::fs::remove_dir_all(&self.folder) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).context("cannot clear the cache"),
             _ => Ok(entries),

@@ -144,7 +144,9 @@ pub fn is_complete(ctx: &Ctx, spec: &Spec) -> bool {
     let made_of = std::fs::read_to_string(spec.folder(ctx).join(STAMP)).unwrap_or_default();
     let lock = std::fs::read(ctx.root.join(&spec.lock)).map(|bytes| blake3::hash(&bytes).to_hex().to_string());
     let is_here = made_of.lines().next() == Some(&*spec.folder(ctx).to_string_lossy());
-    lock.is_ok_and(|lock| is_here && made_of.lines().any(|line| line == lock))
+    let version = format!(" {}.", spec.python);
+    let has = |wanted: &dyn Fn(&str) -> bool| made_of.lines().any(wanted);
+    lock.is_ok_and(|lock| is_here && has(&|line| line == lock)) && has(&|line| line.contains(&version))
 }
 
 /// Makes the environment, unless it is there and made of the same interpreter and lock.
@@ -158,7 +160,7 @@ pub async fn ensure(machine: &Machine, runner: &Runner, spec: &Spec) -> Result<E
     let guard = machine.environment_guard(&spec.name).await;
     let _one_of_this_run = guard.lock().await;
     let mut cancel = machine.cancel.clone();
-    let lock_file = environment.folder.with_extension("lock");
+    let lock_file = environment.folder.with_file_name(format!("{}.lock", spec.name));
     let _one_of_all_runs = tokio::select! {
         locked = lock(&lock_file) => locked?,
         () = cancel.reached(Urgency::Gently) => return Err(NotRun::new("interrupted", "run it again").into()),

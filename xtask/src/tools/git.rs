@@ -64,6 +64,11 @@ impl Snapshot {
             Ok(entries) => entries,
             Err(_) => listed(root, runner).await?,
         };
+        // What lies there is made by the pipeline, and believed: results, programs, the pipeline itself.
+        if let Some(made) = index.iter().find(|entry| entry.path.starts_with("target/")) {
+            let text = format!("`{}` is tracked by git; `git rm -r --cached target`, for it is made and never taken from a commit", made.path);
+            return Err(UsageError(text).into());
+        }
         let snapshot = Self::from_parts(root, &String::from_utf8_lossy(&answer), index, own);
         let unreadable = snapshot.paths().find(|path| path.contains(char::REPLACEMENT_CHARACTER)).map(str::to_owned);
         match unreadable {
@@ -77,8 +82,9 @@ impl Snapshot {
     fn from_parts(root: &Path, status: &str, index: Vec<git_index::Entry>, own: &[String]) -> Self {
         let mut snapshot = Self { root: root.to_owned(), ..Self::default() };
         for entry in index {
-            let state =
-                if entry.unwatched { State::on_disk() } else { State::Indexed { mode: entry.mode, oid: entry.oid } };
+            // A link counts by what it leads to as well, which git does not watch.
+            let on_disk = entry.unwatched || entry.mode == 0o120_000;
+            let state = if on_disk { State::on_disk() } else { State::Indexed { mode: entry.mode, oid: entry.oid } };
             snapshot.files.insert(entry.path, state);
         }
         for record in status.split('\0').filter(|r| !r.is_empty()) {
@@ -139,6 +145,13 @@ impl Snapshot {
                 }
             };
             found.insert(path.clone(), identity);
+        }
+        // A file that is named itself counts, whether or not git ignores it.
+        for input in inputs {
+            let path = self.root.join(input);
+            if !found.contains_key(input) && path.is_file() {
+                found.extend(identity_on_disk(&path)?.map(|identity| (input.clone(), identity)));
+            }
         }
         Ok(found)
     }
@@ -201,7 +214,8 @@ fn identity_on_disk(path: &Path) -> Result<Option<String>> {
     let unreadable = || format!("cannot read `{}`", path.display());
     if meta.is_symlink() {
         let target = std::fs::read_link(path).with_context(unreadable)?;
-        return Ok(Some(format!("120000 {}", blob_id(target.to_string_lossy().as_bytes()))));
+        let content = std::fs::read(path).map_or_else(|_| "no file".to_owned(), |bytes| blob_id(&bytes));
+        return Ok(Some(format!("120000 {} {content}", blob_id(target.to_string_lossy().as_bytes()))));
     }
     if meta.is_dir() {
         // A repository within the repository: what is in it is not known, so it equals nothing, not even itself.
@@ -233,6 +247,23 @@ fn git_folder(root: &Path) -> Result<PathBuf> {
     let target =
         text.trim().strip_prefix("gitdir: ").with_context(|| format!("`{}` names no folder", path.display()))?;
     Ok(root.join(target))
+}
+
+/// Where branches stand that are named like `origin/main`, as git keeps them, without asking it.
+pub fn refs(root: &Path, names: &[String]) -> Result<BTreeMap<String, String>> {
+    let own = git_folder(root)?;
+    let common = std::fs::read_to_string(own.join("commondir")).map_or_else(|_| own.clone(), |text| own.join(text.trim()));
+    let packed = std::fs::read_to_string(common.join("packed-refs")).unwrap_or_default();
+    let mut found = BTreeMap::new();
+    for name in names {
+        for path in [format!("refs/heads/{name}"), format!("refs/remotes/{name}")] {
+            let loose = std::fs::read_to_string(common.join(&path)).ok().map(|text| text.trim().to_owned());
+            let in_pack = || packed.lines().find_map(|line| line.split_once(' ').filter(|(_, known)| *known == path));
+            let at = loose.or_else(|| in_pack().map(|(oid, _)| oid.to_owned()));
+            found.extend(at.map(|oid| (path.clone(), oid)));
+        }
+    }
+    Ok(found)
 }
 
 /// The slow way, for an index that [`git_index`] does not know.

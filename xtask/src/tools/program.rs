@@ -71,6 +71,15 @@ pub fn locks(ctx: &Ctx, program: &Program) -> Vec<String> {
     program.sources.iter().flat_map(file).collect()
 }
 
+/// The Python environments that a program may run in.
+pub fn environments(ctx: &Ctx, program: &Program) -> Vec<Spec> {
+    let of = |source: Source| match source {
+        Source::Python { lock, .. } => Some(spec(ctx, lock)),
+        _ => None,
+    };
+    allowed(ctx, program).filter_map(of).collect()
+}
+
 /// The sources that count in this profile, the best first.
 pub fn allowed(ctx: &Ctx, program: &Program) -> impl Iterator<Item = Source> {
     let profile = ctx.profile;
@@ -81,6 +90,11 @@ pub fn allowed(ctx: &Ctx, program: &Program) -> impl Iterator<Item = Source> {
 /// A program that is there already, without getting anything.
 pub fn installed(machine: &Machine, program: &Program) -> Result<Option<Installed>> {
     for source in allowed(&machine.ctx, program) {
+        // One from PATH comes before one that others packaged.
+        let on_path = machine.ctx.profile.trusts_path() && machine.on_path(program.name).is_some();
+        if on_path && matches!(source, Source::Repackaged { .. }) {
+            continue;
+        }
         if let Some(found) = at_source(machine, program, source)? {
             return Ok(Some(found));
         }

@@ -9,6 +9,7 @@
 
 mod broken_tools;
 mod cache;
+mod canary;
 mod command_line;
 mod flaky;
 mod foreign_text;
@@ -16,7 +17,9 @@ mod guarded;
 mod interrupt;
 mod merge;
 mod planted;
+mod programs;
 mod scan_broken;
+mod scan_elsewhere;
 mod scan_planted;
 mod second_project;
 mod support;

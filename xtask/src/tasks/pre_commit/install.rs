@@ -59,7 +59,7 @@ pub async fn install(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events) -> Result
 fn script(bin: &str, config: &str, secrets: bool) -> String {
     let (bin, config) = (quoted(bin), quoted(config));
     let scan = "xtask=\"$top/target/debug/xtask\"\nscan() { if [ -x \"$xtask\" ]; then \"$xtask\" \"$@\"; else cargo xtask \"$@\"; fi; }\n\
-                git diff --cached --quiet --diff-filter=AM || scan --quiet scan --staged || exit\n";
+                git diff --cached --quiet --no-renames --diff-filter=AMT || scan --quiet scan --staged || exit\n";
     let scan = if secrets { scan } else { "" };
     format!(
         "#!/bin/sh\n{MARK}\ntop=\"$(git rev-parse --show-toplevel)\"\n{scan}bin=\"$top\"/{bin}\n\

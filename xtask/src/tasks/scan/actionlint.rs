@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use super::workflows::is_workflow;
-use super::{files, own_config, parse, place, ran, shell, write_own_config};
+use super::{files, own_config, parse, place, ran, scratch, shell, write_own_config};
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs, action};
 use crate::engine::session::Session;
@@ -51,7 +51,8 @@ async fn run(session: Session, folder: String, step: Command) -> Result<Outcome,
     let ctx = session.ctx();
     write_own_config(ctx, SETTINGS, "")?;
     let shellcheck = session.program(&SHELLCHECK).await?;
-    let wrapper = shell::wrapper(ctx, &shellcheck.path)?;
+    let scratch = scratch(ctx)?;
+    let wrapper = shell::wrapper(scratch.path(), &shellcheck.path)?;
     let declared = files(&session, std::slice::from_ref(&folder), is_workflow).await?;
     if declared.is_empty() {
         return Err(session.not_run(format!("did no work: `{folder}` holds no workflow")).into());

@@ -15,6 +15,7 @@ mod shell;
 mod workflows;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::de::DeserializeOwned;
@@ -172,7 +173,20 @@ fn scratch(ctx: &Ctx) -> anyhow::Result<tempfile::TempDir> {
     let parent = ctx.store.join("scan");
     let cannot = || format!("cannot make a folder in `{}`", parent.display());
     std::fs::create_dir_all(&parent).with_context(cannot)?;
+    remove_left_over(&parent);
     tempfile::tempdir_in(&parent).with_context(cannot)
+}
+
+/// Folders of runs that were killed: copies of the tree lie in them. No run is as long as that.
+fn remove_left_over(parent: &Path) {
+    let old = |path: &PathBuf| {
+        let changed = path.metadata().and_then(|meta| meta.modified()).ok();
+        changed.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > Duration::from_secs(2 * 3600))
+    };
+    let entries = std::fs::read_dir(parent).into_iter().flatten().flatten().map(|entry| entry.path());
+    for path in entries.filter(|path| path.is_dir() && old(path)) {
+        let _gone = std::fs::remove_dir_all(path);
+    }
 }
 
 fn write_own_config(ctx: &Ctx, name: &str, text: &str) -> anyhow::Result<()> {

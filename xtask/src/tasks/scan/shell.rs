@@ -93,15 +93,15 @@ fn without_directives(text: &str) -> String {
 }
 
 /// A program that does the same to its input and becomes shellcheck, for those who start shellcheck themselves.
-pub fn wrapper(ctx: &Ctx, shellcheck: &Path) -> anyhow::Result<PathBuf> {
+pub fn wrapper(folder: &Path, shellcheck: &Path) -> anyhow::Result<PathBuf> {
     use std::os::unix::fs::PermissionsExt as _;
     let [no_break, no_width] = ODD_BLANKS;
     let script = format!(
         "#!/bin/sh\nsed -E 's/(#([[:blank:]]|{no_break}|{no_width})*)shellcheck/\\1Shellcheck/g' | {} \"$@\"\n",
         quoted(&shellcheck.to_string_lossy())
     );
-    write_own_config(ctx, "shellcheck", &script)?;
-    let path = own_config(ctx, "shellcheck");
+    let path = folder.join("shellcheck");
+    std::fs::write(&path, script).with_context(|| format!("cannot write `{}`", path.display()))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
         .with_context(|| format!("cannot make `{}` executable", path.display()))?;
     Ok(path)

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::super::{files, parse, place, ran};
+use super::super::{files, own_config, parse, place, ran, write_own_config};
 use super::FIX;
 use crate::config::Secrets;
 use crate::context::Ctx;
@@ -18,6 +18,12 @@ pub const KEY: &str = "GITGUARDIAN_API_KEY";
 
 /// Where another instance than GitGuardian's own answers.
 const INSTANCE: &str = "GITGUARDIAN_INSTANCE";
+
+/// GitGuardian's own instance.
+const GITGUARDIAN: &str = "https://dashboard.gitguardian.com";
+
+/// Without any setting, in place of a `.gitguardian.yaml` of the tree.
+const SETTINGS: (&str, &str) = ("gitguardian.yaml", "version: 2\n");
 
 #[derive(Debug, Deserialize)]
 struct Report {
@@ -48,7 +54,9 @@ struct Occurrence {
 pub fn plan(ctx: &Ctx, secrets: &Secrets) -> Option<Gate> {
     ctx.var(KEY).filter(|key| !key.is_empty())?;
     let step = Command::new(GGSHIELD.name, &ctx.root)
-        .args(["--no-check-for-updates", "secret", "scan", "path", "--json", "--yes"])
+        .args(["--no-check-for-updates", "--config-path"])
+        .arg(own_config(ctx, SETTINGS.0))
+        .args(["secret", "scan", "path", "--json", "--yes", "--"])
         .timeout(secrets.timeout);
     Some(Gate {
         id: "scan/ggshield".to_owned(),
@@ -66,11 +74,10 @@ async fn run(session: Session, step: Command) -> Result<Outcome, Unproven> {
     let ctx = session.ctx();
     let paths = files(&session, &[".".to_owned()], |_| true).await?;
     let mut step = step.args(paths.iter().cloned());
-    for name in [KEY, INSTANCE] {
-        if let Some(value) = ctx.var(name) {
-            step = step.env(name, value);
-        }
-    }
+    write_own_config(ctx, SETTINGS.0, SETTINGS.1)?;
+    // The service is named here, so that no file of the tree can send the key somewhere else.
+    step = step.env(INSTANCE, ctx.var(INSTANCE).unwrap_or(GITGUARDIAN));
+    step = step.env(KEY, ctx.var(KEY).unwrap_or_default());
     let ended = session.tool(&GGSHIELD, &step).await?;
     let refused = |why: &str, fix: &str| -> Unproven { NotRun::new(why, fix).into() };
     match ended.exit {

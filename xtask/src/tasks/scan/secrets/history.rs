@@ -50,14 +50,24 @@ pub fn plan(ctx: &Ctx, secrets: &Secrets) -> Gate {
         unit: "commits",
         programs: vec![&GITLEAKS],
         inputs: Inputs {
-            files: vec![secrets.rules.clone()],
+            // What lies in the working tree is left to `scan/secrets`, so that it counts here too.
+            files: vec![".".to_owned()],
             history: true,
             settings: format!("{secrets:?}"),
             ..Inputs::default()
         },
         steps: vec![rev_list(ctx, ""), step.clone()],
         again: "cargo xtask scan secrets".to_owned(),
-        action: action(move |session| run(session, secrets.clone(), step.clone())),
+        action: action(move |session: Session| {
+            let (secrets, step) = (secrets.clone(), step.clone());
+            async move {
+                // What git cannot tell is no defect of ours.
+                match run(session.clone(), secrets, step).await {
+                    Err(Unproven::Defect(error)) => Err(session.not_run(format!("{error:#}")).into()),
+                    ended => ended,
+                }
+            }
+        }),
         ..Gate::default()
     }
 }
@@ -89,7 +99,8 @@ async fn run(session: Session, secrets: Secrets, step: Command) -> Result<Outcom
     let gitleaks = session.program(&GITLEAKS).await?;
     let rules = std::fs::read(ctx.root.join(&secrets.rules))
         .map_err(|e| session.not_run(format!("`{}` cannot be read: {e}", secrets.rules)))?;
-    let rules = format!("{} {}", blake3::hash(&rules).to_hex(), session.machine.facts.hash(&gitleaks.path)?);
+    let gitleaks = session.machine.facts.hash(&gitleaks.path)?;
+    let rules = format!("{} {gitleaks} {}", blake3::hash(&rules).to_hex(), env!("XTASK_SOURCE"));
     let mut known = remembered(ctx).filter(|known| known.rules == rules).unwrap_or_default();
     if !known.tip.is_empty() && ask(&session, &git(ctx, &["cat-file", "-e", &known.tip])).await.is_err() {
         known = Scanned::default();
@@ -193,7 +204,7 @@ async fn findings(session: &Session, leaks: Vec<Remembered>) -> Result<Vec<Findi
         return Ok(vec![]);
     }
     let ctx = session.ctx();
-    let tree = ask(session, &git(ctx, &["ls-tree", "-r", "-z", "--format=%(objectname) %(path)", "HEAD"])).await?;
+    let tree = ask(session, &git(ctx, &["ls-tree", "-r", "-z", "HEAD"])).await?;
     let mut findings = Vec::new();
     for leak in &leaks {
         // Only a commit has no path: the secret is in its message.
@@ -236,7 +247,9 @@ fn short(id: &str) -> &str {
 /// write it in another encoding, in which `scan/secrets` would not know it.
 async fn is_checked_out(session: &Session, tree: &str, oid: &str) -> Result<bool> {
     let root = &session.ctx().root;
-    let paths = tree.split('\0').filter_map(|entry| entry.strip_prefix(oid)?.strip_prefix(' '));
+    // `MODE TYPE OID TAB PATH`
+    let paths = tree.split('\0').filter_map(|entry| entry.split_once('\t').filter(|(head, _)| head.ends_with(oid)));
+    let paths = paths.map(|(_, path)| path);
     let files: Vec<Vec<u8>> = paths.filter_map(|path| std::fs::read(root.join(path)).ok()).collect();
     Ok(!files.is_empty() && contents(session, &[oid]).await?.iter().any(|content| files.contains(content)))
 }

@@ -76,11 +76,13 @@ pub fn staged(ctx: &Ctx) -> Vec<Gate> {
         "diff",
         "--cached",
         "--no-renames",
-        "--diff-filter=AM",
+        "--diff-filter=AMT",
         "--raw",
         "--no-abbrev",
         "-z",
     ]);
+    // `git commit -a` and `git commit FILE` have an index of their own.
+    let list = ctx.var("GIT_INDEX_FILE").map_or(list.clone(), |index| list.env("GIT_INDEX_FILE", index));
     let step = staging::command(ctx, &GITLEAKS_QUICK, secrets);
     vec![Gate {
         id: "scan/staged".to_owned(),
