@@ -42,7 +42,7 @@ pub struct Secrets {
 pub struct Sast {
     /// Folders of Python that is shipped or run.
     pub files: Vec<String>,
-    /// Folders among them that hold tests, which may assert and hold passwords of their own making.
+    /// Folders of tests apart from those, which may assert and hold passwords of their own making.
     #[serde(default)]
     pub tests: Vec<String>,
     /// The oldest Python that the source is for, `MAJOR.MINOR`.

@@ -51,7 +51,10 @@ impl Key {
         }
         if gate.inputs.history {
             let commit = ("commit".to_owned(), snapshot.commit.clone());
-            key.add("history", git::refs(&machine.ctx.root, &gate.inputs.branches)?.into_iter().chain([commit]).collect());
+            key.add(
+                "history",
+                git::refs(&machine.ctx.root, &gate.inputs.branches)?.into_iter().chain([commit]).collect(),
+            );
         }
         if gate.inputs.dated {
             key.add("day", Facts::from([("day".into(), machine.ctx.started.date().to_string())]));

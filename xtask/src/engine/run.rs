@@ -19,9 +19,9 @@ use crate::context::Profile;
 use crate::event::{Event, Events};
 use crate::model::GateReport;
 use crate::model::log_artifact;
+use crate::text::clean;
 use crate::tools::git::Snapshot;
 use crate::tools::machine::Machine;
-use crate::text::clean;
 use crate::verdict::{Assessment, Evidence, Finding, NotRun, Outcome, Tool, Unproven, Verdict, Work, assess};
 
 /// How a list of gates is run.

@@ -43,12 +43,12 @@ pub struct Subject {
     /// What gives an undeclared subject away: a file's name, `*.ENDING`, `START.*`, or a folder with a slash at the
     /// end; empty where nothing does.
     pub markers: &'static [&'static str],
-    /// The files that are declared one by one, where a marked one that is not among them is a finding too.
-    pub listed: fn(&Config) -> Option<&Vec<String>>,
+    /// The files and folders that are declared, where a marked file that is not among them is a finding too.
+    pub listed: fn(&Config) -> Option<Vec<String>>,
 }
 
-/// Nothing is declared one by one.
-pub const UNLISTED: fn(&Config) -> Option<&Vec<String>> = |_| None;
+/// What is declared is no list of files.
+pub const UNLISTED: fn(&Config) -> Option<Vec<String>> = |_| None;
 
 /// Every task whose gates are part of `ci`, in pipeline order.
 pub const ALL: &[Task] =

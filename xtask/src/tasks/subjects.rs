@@ -2,6 +2,8 @@
 //!
 //! Otherwise a Dockerfile or a folder of documents that nobody declared would be green by silence.
 
+use std::path::Path;
+
 use super::{ALL, Task};
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs, action};
@@ -42,7 +44,8 @@ async fn look(session: Session) -> Result<Outcome, Unproven> {
         if !(subject.declared)(&ctx.config) {
             findings.extend(lying.next().map(|path| undeclared(subject.table, path)));
         } else if let Some(listed) = (subject.listed)(&ctx.config) {
-            let unlisted = lying.filter(|path| !listed.iter().any(|file| file == path));
+            let covered = |path: &&str| listed.iter().any(|entry| Path::new(path).starts_with(entry));
+            let unlisted = lying.filter(|path| !covered(path));
             findings.extend(unlisted.map(|path| not_listed(subject.table, path)));
         }
     }

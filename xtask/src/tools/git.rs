@@ -66,7 +66,10 @@ impl Snapshot {
         };
         // What lies there is made by the pipeline, and believed: results, programs, the pipeline itself.
         if let Some(made) = index.iter().find(|entry| entry.path.starts_with("target/")) {
-            let text = format!("`{}` is tracked by git; `git rm -r --cached target`, for it is made and never taken from a commit", made.path);
+            let text = format!(
+                "`{}` is tracked by git; `git rm -r --cached target`, for it is made and never taken from a commit",
+                made.path
+            );
             return Err(UsageError(text).into());
         }
         let snapshot = Self::from_parts(root, &String::from_utf8_lossy(&answer), index, own);
@@ -252,7 +255,8 @@ fn git_folder(root: &Path) -> Result<PathBuf> {
 /// Where branches stand that are named like `origin/main`, as git keeps them, without asking it.
 pub fn refs(root: &Path, names: &[String]) -> Result<BTreeMap<String, String>> {
     let own = git_folder(root)?;
-    let common = std::fs::read_to_string(own.join("commondir")).map_or_else(|_| own.clone(), |text| own.join(text.trim()));
+    let common =
+        std::fs::read_to_string(own.join("commondir")).map_or_else(|_| own.clone(), |text| own.join(text.trim()));
     let packed = std::fs::read_to_string(common.join("packed-refs")).unwrap_or_default();
     let mut found = BTreeMap::new();
     for name in names {

@@ -342,6 +342,7 @@ fn unpin(project: &Project, lock: &str, packages: &[&str]) {
 fn a_scanner_that_is_not_there() {
     let guarded = Guarded::new();
     let project = &guarded.project;
+    own_tools(project);
     for module in ["actionlint", "gitleaks", "kube-score", "kustomize"] {
         project.write(&format!("tools/go/{module}/go.mod"), "module gone\n\ngo 1.24\n");
     }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde_json::Value as Json;
 use toml::{Table, Value};
 
-use crate::config::parse_duration;
+use crate::config::{Config, parse_duration};
 use crate::verdict::{Finding, Severity};
 
 /// When a change of a setting lets more pass.
@@ -31,23 +31,17 @@ enum Weaker {
 /// The settings that decide what passes.
 const GUARDED: &[(&str, Weaker)] = &[
     ("python.versions", Weaker::Shrunk),
-    ("hooks.config", Weaker::Changed),
     ("hooks.may_be_idle", Weaker::Grown),
     ("tests.inputs", Weaker::Shrunk),
+    ("docs.inputs", Weaker::Shrunk),
+    ("manifests.inputs", Weaker::Shrunk),
     ("tests.attempts", Weaker::Higher),
     ("coverage.floor", Weaker::Lower),
-    ("secrets.rules", Weaker::Changed),
-    ("secrets.history", Weaker::Changed),
     ("sast.files", Weaker::Shrunk),
     ("sast.tests", Weaker::Grown),
-    ("dependencies.osv", Weaker::Changed),
-    ("dependencies.advisories", Weaker::Changed),
-    ("dependencies.cargo_lock", Weaker::Changed),
     ("dependencies.trivy", Weaker::Shrunk),
-    ("locks.script", Weaker::Changed),
     ("locks.files", Weaker::Shrunk),
     ("dockerfile.files", Weaker::Shrunk),
-    ("workflows.directory", Weaker::Changed),
     ("manifests.overlays", Weaker::Shrunk),
     ("manifests.files", Weaker::Shrunk),
     ("manifests.without_schema", Weaker::Grown),
@@ -57,7 +51,6 @@ const GUARDED: &[(&str, Weaker)] = &[
     ("policy.breaks_at", Weaker::Severer("low")),
     ("policy.max_age", Weaker::Longer("1h")),
     ("policy.database_max_age", Weaker::Longer("7d")),
-    ("policy.base", Weaker::Changed),
     ("policy.vulnerabilities.without_fix", Weaker::Severer("low")),
     ("policy.vulnerabilities.grace", Weaker::Longer("0s")),
     ("cache.generated", Weaker::Grown),
@@ -68,8 +61,10 @@ const GUARDED: &[(&str, Weaker)] = &[
     ("flaky", Weaker::Grown),
 ];
 
-/// Tables that count before they are written down, by their defaults; any other one declares a subject.
-const ALWAYS: [&str; 4] = ["python", "policy", "cache", "profiles"];
+/// Settings that decide when a gate is stopped, and on which machine it runs; every other one that is not guarded
+/// has to stay as it is.
+const HARMLESS: &[&str] =
+    &["hooks.timeout", "tests.timeout", "docs.timeout", "secrets.timeout", "dependencies.timeout"];
 
 /// How many settings a configuration has.
 pub fn settings(text: &str) -> usize {
@@ -93,22 +88,28 @@ pub fn configurations(
     now: &str,
     known: &BTreeSet<String>,
 ) -> Result<(usize, Vec<Finding>), String> {
-    let read =
+    let raw =
         |text: &str| toml::from_str::<Table>(text).map_err(|e| format!("`{path}` cannot be read: {}", e.message()));
-    let (old, new) = (read(before)?, read(now)?);
+    // With the defaults of today, so that a setting that nobody wrote down is compared too.
+    let whole = |text: &str| Table::try_from(Config::parse(text).ok()?).ok();
+    let (old, new) = match (whole(before), whole(now)) {
+        (Some(old), Some(new)) => (old, new),
+        _ => (raw(before)?, raw(now)?),
+    };
     let mut findings = Vec::new();
-    for (key, weaker) in GUARDED {
-        let (was, is) = (at(&old, key), at(&new, key));
-        let table = key.split_once('.').map(|(table, _)| table);
-        // A new subject has new gates, which weaken nothing.
-        if table.is_some_and(|table| !old.contains_key(table) && !ALWAYS.contains(&table)) {
-            continue;
-        }
+    let mut add = |key: &str, message: String, line: Option<u32>| {
+        let message = format!("{key}: {message}");
+        findings.push(Finding::new("weaker-policy", Severity::High, message).at(path.to_owned(), line));
+    };
+    for table in old.iter().filter(|(name, value)| value.is_table() && !new.contains_key(*name)) {
+        add(table.0, "is gone".to_owned(), None);
+    }
+    for key in keys(&old, &new) {
+        let (was, is) = (at(&old, &key), at(&new, &key));
         let is = is.map(|value| about_known(value, known));
-        let Some(message) = weakened(*weaker, was, is.as_ref()) else { continue };
-        let line = line_of(now, key, was, is.as_ref());
-        findings
-            .push(Finding::new("weaker-policy", Severity::High, format!("{key}: {message}")).at(path.to_owned(), line));
+        let guarded = GUARDED.iter().find(|(name, _)| *name == key).map(|(_, weaker)| *weaker);
+        let Some(message) = weakened(guarded.unwrap_or(Weaker::Changed), was, is.as_ref()) else { continue };
+        add(&key, message, line_of(now, &key, was, is.as_ref()));
     }
     let gates = |table: &Table| at(table, "policy.severity").and_then(Value::as_table).cloned().unwrap_or_default();
     let (was, is) = (gates(&old), gates(&new));
@@ -119,11 +120,23 @@ pub fn configurations(
         if let Some(message) = weakened(Weaker::Severer("low"), before, after) {
             let line = now.lines().position(|line| line.contains(&format!("\"{gate}\"")));
             let line = line.and_then(|line| u32::try_from(line + 1).ok());
-            let message = format!("policy.severity of `{gate}`: {message}");
-            findings.push(Finding::new("weaker-policy", Severity::High, message).at(path.to_owned(), line));
+            add(&format!("policy.severity of `{gate}`"), message, line);
         }
     }
     Ok((settings(before), findings))
+}
+
+/// Every setting of a table that both have: a new subject has new gates, which weaken nothing.
+fn keys(old: &Table, new: &Table) -> BTreeSet<String> {
+    let mut all = BTreeSet::from(["ignore".to_owned(), "flaky".to_owned()]);
+    let nested = ["policy.vulnerabilities", "profiles.local", "profiles.offline"];
+    for table in old.keys().map(String::as_str).filter(|table| *table != "runners").chain(nested) {
+        let of = |config: &Table| at(config, table).and_then(Value::as_table).cloned();
+        let (Some(was), Some(is)) = (of(old), of(new)) else { continue };
+        all.extend(was.keys().chain(is.keys()).map(|name| format!("{table}.{name}")));
+    }
+    let apart = |key: &str| HARMLESS.contains(&key) || nested.contains(&key) || key == "policy.severity";
+    all.into_iter().filter(|key| !apart(key)).collect()
 }
 
 /// Whether a gate, or one below it, was there before.
@@ -209,53 +222,51 @@ fn line_of(text: &str, key: &str, was: Option<&Value>, is: Option<&Value>) -> Op
     u32::try_from(index + 1).ok()
 }
 
-#[derive(Debug, Default, Deserialize)]
-struct HooksFile {
-    #[serde(default)]
-    repos: Vec<Repo>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Repo {
-    #[serde(default)]
-    hooks: Vec<Hook>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Hook {
-    id: String,
-    #[serde(default)]
-    exclude: String,
-    #[serde(default)]
-    stages: Vec<String>,
-    #[serde(default)]
-    entry: String,
-}
-
-/// Hooks that are gone, look at less, run at another time, or run something else.
+/// Hooks that are gone or differ in anything but their name, and settings for all hooks that differ.
 ///
 /// A hook whose program is one of `gates` now has become a gate.
 pub fn hooks(path: &str, before: &str, now: &str, gates: &BTreeSet<&str>) -> Vec<Finding> {
-    let read = |text: &str| serde_saphyr::from_str::<HooksFile>(text).unwrap_or_default();
+    let read = |text: &str| serde_saphyr::from_str::<Json>(text).unwrap_or_default();
     let (old, new) = (read(before), read(now));
-    let all = |file: HooksFile| file.repos.into_iter().flat_map(|repo| repo.hooks).collect::<Vec<_>>();
-    let (old, new) = (all(old), all(new));
     let mut findings = Vec::new();
-    for was in &old {
-        let message = match new.iter().find(|hook| hook.id == was.id) {
-            None if gates.contains(was.entry.split(' ').next().unwrap_or_default()) => continue,
-            None => "is gone",
-            Some(is) if is.exclude != was.exclude => "leaves other files out",
-            Some(is) if is.stages != was.stages => "runs at other stages",
-            Some(is) if is.entry != was.entry => "runs another command",
-            Some(_) => continue,
-        };
-        let line = now.lines().position(|line| line.trim() == format!("- id: {}", was.id));
+    let mut add = |message: String, line: Option<usize>| {
         let line = line.and_then(|line| u32::try_from(line + 1).ok());
-        let message = format!("hook `{}` {message}", was.id);
         findings.push(Finding::new("weaker-hook", Severity::High, message).at(path.to_owned(), line));
+    };
+    for was in all_hooks(&old) {
+        let id = was["id"].as_str().unwrap_or_default();
+        let entry = was["entry"].as_str().unwrap_or_default();
+        let message = match all_hooks(&new).into_iter().find(|hook| hook["id"] == was["id"]) {
+            None if gates.contains(entry.split(' ').next().unwrap_or_default()) => continue,
+            None => "is gone".to_owned(),
+            Some(is) => match differing(was, is, &["name"]) {
+                Some(field) => format!("has another `{field}`"),
+                None => continue,
+            },
+        };
+        let line = now.lines().position(|line| line.trim() == format!("- id: {id}"));
+        add(format!("hook `{id}` {message}"), line);
+    }
+    if old.is_object()
+        && let Some(field) = differing(&old, &new, &["repos", "minimum_pre_commit_version"])
+    {
+        let line = now.lines().position(|line| line.starts_with(&format!("{field}:")));
+        add(format!("all hooks have another `{field}`"), line);
     }
     findings
+}
+
+fn all_hooks(file: &Json) -> Vec<&Json> {
+    let repos = file["repos"].as_array().into_iter().flatten();
+    repos.flat_map(|repo| repo["hooks"].as_array().into_iter().flatten()).collect()
+}
+
+/// The first field in which two mappings differ, but for some.
+fn differing(was: &Json, is: &Json, but: &[&str]) -> Option<String> {
+    let fields =
+        |value: &Json| value.as_object().map(|map| map.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let all: BTreeSet<String> = fields(was).into_iter().chain(fields(is)).collect();
+    all.into_iter().find(|field| !but.contains(&field.as_str()) && was[field.as_str()] != is[field.as_str()])
 }
 
 #[cfg(test)]
@@ -315,10 +326,11 @@ mod tests {
 
     #[test]
     fn what_has_a_default_may_not_grow_by_a_new_table() {
-        let (old, new) = ("[docs]\nconfig = \"x\"\n", "[cache]\ngenerated = [\"src\"]\n[dockerfile]\nfiles = []\n");
-        let (_, findings) = configurations("p", old, new, &BTreeSet::new()).unwrap();
+        let old = "[python]\nversions = [\"3.12\"]\ntools = \"3.12\"\ntools_lock = \"t\"\n";
+        let new = format!("{old}[cache]\ngenerated = [\"src\"]\n[dockerfile]\nfiles = []\n");
+        let (_, findings) = configurations("p", old, &new, &BTreeSet::new()).unwrap();
         let found: Vec<_> = findings.iter().map(|found| (found.message.as_str(), found.line)).collect();
-        assert_eq!(found, [("cache.generated: now has \"src\"", Some(2))]);
+        assert_eq!(found, [("cache.generated: now has \"src\"", Some(6))]);
     }
 
     #[test]
@@ -340,9 +352,11 @@ mod tests {
         for (new, expected) in [
             (old.to_owned(), None),
             (old.replace("  - id: b\n    entry: b\n", ""), Some("hook `b` is gone")),
-            (format!("{old}    exclude: .*\n"), Some("hook `b` leaves other files out")),
-            (format!("{old}    stages: [manual]\n"), Some("hook `b` runs at other stages")),
-            (old.replace("entry: a", "entry: 'true'"), Some("hook `a` runs another command")),
+            (format!("{old}    exclude: .*\n"), Some("hook `b` has another `exclude`")),
+            (format!("{old}    stages: [manual]\n"), Some("hook `b` has another `stages`")),
+            (format!("{old}    args: [--exit-zero]\n"), Some("hook `b` has another `args`")),
+            (format!("exclude: .*\n{old}"), Some("all hooks have another `exclude`")),
+            (old.replace("entry: a", "entry: 'true'"), Some("hook `a` has another `entry`")),
         ] {
             let found = hooks("h", old, &new, &BTreeSet::from(["c"]));
             assert_eq!(found.first().map(|found| found.message.as_str()), expected);

@@ -34,7 +34,8 @@ pub fn plan(ctx: &Ctx, sbom: &Sbom) -> Option<Gate> {
         id: "sbom/rust".to_owned(),
         unit: "packages",
         tool: ("cargo", String::new()),
-        inputs: Inputs { files: vec![manifest, lock.clone()], settings: format!("{sbom:?}"), ..Inputs::default() },
+        // The manifests of all members count, wherever they lie.
+        inputs: Inputs { files: vec![".".to_owned()], settings: format!("{sbom:?}"), ..Inputs::default() },
         environments: vec![validate::spec(ctx)],
         steps,
         again: "cargo xtask sbom".to_owned(),

@@ -143,15 +143,19 @@ struct Instruction {
 /// Continued lines are joined, and comments are left out, as Docker's reference of the format has it:
 /// <https://docs.docker.com/reference/dockerfile/#format>.
 fn instructions(text: &str) -> Vec<Instruction> {
-    let directives = text.lines().take_while(|line| line.starts_with('#'));
-    let escape = if directives.into_iter().any(|line| line.contains("escape=`")) { '`' } else { '\\' };
-    let (mut all, mut goes_on, mut document) = (Vec::<Instruction>::new(), false, None::<String>);
+    // The first other line ends the directives, be it a comment.
+    let directives = text.lines().map_while(|line| line.strip_prefix('#')?.trim().split_once('='));
+    let escaped = |(name, value): (&str, &str)| name.trim().eq_ignore_ascii_case("escape") && value.trim() == "`";
+    let escape = if directives.into_iter().any(escaped) { '`' } else { '\\' };
+    let (mut all, mut goes_on, mut document) = (Vec::<Instruction>::new(), false, None::<HereDocument>);
     for (line, number) in text.lines().map(str::trim_end).zip(1..) {
         let instruction = |text: &str, is_certain| Instruction { line: number, text: text.to_owned(), is_certain };
         if let Some(end) = &document {
-            match line.trim() == end {
-                true => document = None,
-                false => all.push(instruction(line, false)),
+            let line = if end.tabs { line.trim_start_matches('\t') } else { line };
+            if line == end.word {
+                document = None;
+            } else {
+                all.push(instruction(line, false));
             }
             continue;
         }
@@ -169,10 +173,17 @@ fn instructions(text: &str) -> Vec<Instruction> {
     all
 }
 
-/// The word that ends the document which an instruction begins (`RUN <<EOF`).
-fn here_document(instruction: &str) -> Option<String> {
-    let begins = Regex::new(r#"^\s*(?i:RUN|COPY|ADD)\s.*<<-?["']?(\w+)"#).ok()?;
-    Some(begins.captures(instruction)?[1].to_owned())
+/// How a document ends that an instruction begins (`RUN <<EOF`).
+struct HereDocument {
+    word: String,
+    /// `<<-`: tabs before the word are left out.
+    tabs: bool,
+}
+
+fn here_document(instruction: &str) -> Option<HereDocument> {
+    let begins = Regex::new(r#"^\s*(?i:RUN|COPY|ADD)\s.*<<(-?)["']?([^\s"'<>|&;]+)"#).ok()?;
+    let found = begins.captures(instruction)?;
+    Some(HereDocument { word: found[2].to_owned(), tabs: !found[1].is_empty() })
 }
 
 #[cfg(test)]
@@ -192,6 +203,12 @@ mod tests {
             ("FROM a\nUSER 10001\nUSER ${WHO}\n", Some(Root::From(3))),
             ("FROM a AS build\nUSER 10001\nFROM b\n", Some(Root::From(3))),
             ("FROM a AS build\nUSER root\nFROM b\nUSER app\n", Some(Root::No)),
+            // The document goes on after an end that is indented, or that is only its beginning.
+            ("FROM a\nRUN <<EOF\n  EOF\nUSER 10001\nEOF\n", Some(Root::From(1))),
+            ("FROM a\nRUN <<E-F\nE\nUSER 10001\nE-F\n", Some(Root::From(1))),
+            ("FROM a\nRUN <<-EOF\n\tEOF\nUSER 10001\n", Some(Root::No)),
+            // A directive after a comment is none.
+            ("# x\n# escape=`\nFROM a\nRUN echo \\\nUSER 10001\n", Some(Root::From(3))),
             ("FROM a\nUSER \"root\"\n", Some(Root::From(2))),
             ("FROM a\nUSER \\\n# why\n  10001\n", Some(Root::No)),
             ("FROM a\nUSER \\\n  ${WHO}\n", Some(Root::From(2))),

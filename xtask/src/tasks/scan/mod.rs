@@ -34,7 +34,12 @@ pub const TASK: Task = Task {
     name: "scan",
     subjects: &[
         Subject { table: "secrets", declared: |config| config.secrets.is_some(), markers: &[], listed: UNLISTED },
-        Subject { table: "sast", declared: |config| config.sast.is_some(), markers: &[], listed: UNLISTED },
+        Subject {
+            table: "sast",
+            declared: |config| config.sast.is_some(),
+            markers: &["*.py"],
+            listed: |config| config.sast.as_ref().map(bandit::all),
+        },
         Subject {
             table: "dependencies",
             declared: |config| config.dependencies.is_some(),
@@ -45,8 +50,16 @@ pub const TASK: Task = Task {
         Subject {
             table: "dockerfile",
             declared: |config| config.dockerfile.is_some(),
-            markers: &["Dockerfile", "Dockerfile.*", "*.dockerfile", "Containerfile"],
-            listed: |config| Some(&config.dockerfile.as_ref()?.files),
+            markers: &[
+                "Dockerfile",
+                "Dockerfile.*",
+                "Dockerfile-*",
+                "*.Dockerfile",
+                "*.dockerfile",
+                "Containerfile",
+                "Containerfile.*",
+            ],
+            listed: |config| Some(config.dockerfile.as_ref()?.files.clone()),
         },
         Subject {
             table: "workflows",
@@ -57,14 +70,14 @@ pub const TASK: Task = Task {
         Subject {
             table: "manifests",
             declared: |config| config.manifests.is_some(),
-            markers: &["kustomization.yaml", "kustomization.yml"],
+            markers: &["kustomization.yaml", "kustomization.yml", "Kustomization"],
             listed: UNLISTED,
         },
         Subject {
             table: "shell",
             declared: |config| config.shell.is_some(),
             markers: &["*.sh"],
-            listed: |config| Some(&config.shell.as_ref()?.files),
+            listed: |config| Some(config.shell.as_ref()?.files.clone()),
         },
     ],
     plan: |ctx| plan(ctx, &[]),

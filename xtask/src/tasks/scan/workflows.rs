@@ -64,7 +64,7 @@ pub fn plan(ctx: &Ctx) -> Vec<Gate> {
         .args([folder.clone()]);
     vec![Gate {
         id: "scan/workflows".to_owned(),
-        unit: "workflows",
+        unit: "files",
         programs: vec![&ZIZMOR],
         inputs: Inputs { files: vec![folder.clone()], settings: folder.clone(), ..Inputs::default() },
         steps: vec![step.clone()],
@@ -76,12 +76,18 @@ pub fn plan(ctx: &Ctx) -> Vec<Gate> {
 
 /// Whether a path is one of a workflow.
 pub fn is_workflow(path: &str) -> bool {
-    path.ends_with(".yml") || path.ends_with(".yaml")
+    path.contains("workflows/") && (path.ends_with(".yml") || path.ends_with(".yaml"))
+}
+
+/// Whether zizmor audits it: workflows, actions of our own, and what Dependabot does.
+fn is_audited(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    is_workflow(path) || ["action.yml", "action.yaml", "dependabot.yml", "dependabot.yaml"].contains(&name)
 }
 
 async fn run(session: Session, folder: String, step: Command) -> Result<Outcome, Unproven> {
     let ctx = session.ctx();
-    let declared = files(&session, std::slice::from_ref(&folder), is_workflow).await?;
+    let declared = files(&session, std::slice::from_ref(&folder), is_audited).await?;
     let ended = session.tool(&ZIZMOR, &step).await?;
     // 11 to 14 name the worst severity; everything else but 0 is a failure of its own.
     if !matches!(ended.exit, Exit::Code(0 | 11..=14)) {
@@ -93,7 +99,7 @@ async fn run(session: Session, folder: String, step: Command) -> Result<Outcome,
     }
     let audited = ended.stderr.lines().filter(|line| line.contains(" completed ")).count();
     let findings = issues.into_iter().map(|issue| finding(ctx, issue)).collect();
-    Ok(ran(audited, "workflows", declared.len(), findings, "mend the workflow, then `cargo xtask scan config`"))
+    Ok(ran(audited, "files", declared.len(), findings, "mend the workflow, then `cargo xtask scan config`"))
 }
 
 fn finding(ctx: &Ctx, issue: Issue) -> Finding {

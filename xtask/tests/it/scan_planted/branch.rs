@@ -125,7 +125,7 @@ const WEAKENINGS: [Weakening; 10] = [
         |project| project.edit(CONFIG, "[policy]\n", "[policy]\nbreaks_at = \"high\"\n"),
         "weaker-policy",
         |project| place(project, CONFIG, "breaks_at"),
-        "policy.breaks_at: was nothing, is \"high\"",
+        "policy.breaks_at: was",
     ),
     (
         |project| {

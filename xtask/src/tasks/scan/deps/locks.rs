@@ -29,12 +29,7 @@ pub fn plan(ctx: &Ctx) -> Vec<Gate> {
         id: "scan/locks".to_owned(),
         unit: "locks",
         tool: ("uv", ctx.config.python.tools_lock.clone()),
-        inputs: Inputs {
-            files: inputs,
-            path_tools: vec!["uv"],
-            settings: format!("{locks:?}"),
-            ..Inputs::default()
-        },
+        inputs: Inputs { files: inputs, path_tools: vec!["uv"], settings: format!("{locks:?}"), ..Inputs::default() },
         steps: vec![step.clone()],
         again: "cargo xtask scan deps".to_owned(),
         action: action(move |session| run(session, locks.clone(), step.clone())),
@@ -52,9 +47,10 @@ async fn run(session: Session, locks: Locks, step: Command) -> Result<Outcome, U
         copied.extend(files_of(&source, &listed));
     }
     for file in &copied {
-        copy(&source.join(file), &scratch.path().join(file))?;
+        let copied = scratch.path().join(file);
+        copy(&source.join(file), &copied).map_err(|e| session.not_run(format!("{e:#}")))?;
         if file.ends_with(".txt") {
-            mark(&scratch.path().join(file))?;
+            mark(&copied).map_err(|e| session.not_run(format!("{e:#}")))?;
         }
     }
     let uv = session.machine.uv(&session.machine.quiet()).await?;

@@ -1,5 +1,7 @@
 //! What Kustomize makes of an overlay, and where in the sources a word of it stands.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 
 use super::super::{files, scratch};
@@ -42,14 +44,15 @@ pub fn step(ctx: &Ctx, overlay: &str) -> Command {
 pub async fn streams(session: &Session, manifests: &Manifests) -> Result<Streams, Unproven> {
     let ctx = session.ctx();
     let all = [&manifests.overlays[..], &manifests.files, &manifests.inputs].concat();
-    let is_yaml: fn(&str) -> bool = |path| path.ends_with(".yaml") || path.ends_with(".yml");
-    let read = |path: String| {
-        let text = std::fs::read_to_string(ctx.root.join(&path)).with_context(|| format!("cannot read `{path}`"))?;
-        anyhow::Ok((path, text))
+    let is_source: fn(&str) -> bool =
+        |path| path.ends_with(".yaml") || path.ends_with(".yml") || is_kustomization(path);
+    let read = |path: String| match std::fs::read_to_string(ctx.root.join(&path)) {
+        Ok(text) => Ok((path, text)),
+        Err(e) => Err(session.not_run(format!("`{path}` cannot be read: {e}"))),
     };
-    let sources = files(session, &all, is_yaml).await?.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let sources = files(session, &all, is_source).await?.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let folder = scratch(ctx)?;
-    let findings: Vec<Finding> = sources.iter().flat_map(|(path, text)| remote(path, text)).collect();
+    let findings: Vec<Finding> = sources.iter().flat_map(|(path, text)| elsewhere(ctx, path, text, &all)).collect();
     let mut streams = Vec::new();
     let overlays = if findings.is_empty() { &manifests.overlays[..] } else { &[] };
     for (index, overlay) in overlays.iter().enumerate() {
@@ -96,23 +99,44 @@ fn documents(text: &str) -> usize {
     text.split("\n---").map(|document| document.strip_prefix("---").unwrap_or(document)).filter(|d| said(d)).count()
 }
 
-fn remote(path: &str, text: &str) -> Vec<Finding> {
+fn is_kustomization(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
-    if !["kustomization.yaml", "kustomization.yml"].contains(&name) {
+    ["kustomization.yaml", "kustomization.yml", "Kustomization"].contains(&name)
+}
+
+/// The lists of a kustomization that name files, folders and repositories.
+const SOURCES: [&str; 8] =
+    ["resources", "bases", "components", "crds", "configurations", "generators", "transformers", "validators"];
+
+/// What a kustomization takes from outside of the declared inputs: from the network, or from a file that no key has.
+fn elsewhere(ctx: &Ctx, path: &str, text: &str, inputs: &[String]) -> Vec<Finding> {
+    if !is_kustomization(path) {
         return vec![];
     }
-    let from_elsewhere = |line: &str| {
-        let item = line.trim_start().starts_with("- ");
-        item && ["://", "github.com/", "git@", "?ref="].iter().any(|mark| line.contains(mark))
+    let line = |word: &str| {
+        let index = text.lines().position(|line| line.contains(word))?;
+        u32::try_from(index + 1).ok()
     };
-    let lines = text.lines().enumerate().filter(|(_, line)| from_elsewhere(line));
-    let message = "Kustomize would fetch this from elsewhere: nobody has pinned it";
-    lines
-        .map(|(line, _)| {
-            let line = u32::try_from(line + 1).ok();
-            Finding::new("remote-resource", Severity::High, message).at(path.to_owned(), line)
-        })
-        .collect()
+    let finding = |rule: &str, word: &str, message: String| {
+        Finding::new(rule, Severity::High, message).at(path.to_owned(), line(word))
+    };
+    let Ok(parsed) = serde_saphyr::from_str::<serde_json::Value>(text) else {
+        return vec![finding("kustomization", "", "this cannot be read as YAML".to_owned())];
+    };
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let entries = SOURCES.iter().flat_map(|list| parsed[*list].as_array().into_iter().flatten());
+    let judge = |entry: &str| {
+        if ["://", "github.com/", "git@", "?ref="].iter().any(|mark| entry.contains(mark)) {
+            let message = "Kustomize would fetch this from elsewhere: nobody has pinned it".to_owned();
+            return Some(finding("remote-resource", entry, message));
+        }
+        let local = ctx.relative(&Path::new(folder).join(entry)).unwrap_or_default();
+        let declared = inputs.iter().any(|input| Path::new(&local).starts_with(input.trim_end_matches('/')));
+        let message = || format!("`{entry}` is not among the inputs of [manifests] in pipeline.toml");
+        (!declared).then(|| finding("undeclared-source", entry, message()))
+    };
+    // What is no path is written out in place, and is rendered with the rest.
+    entries.filter_map(|entry| entry.as_str().filter(|text| !text.contains('\n'))).filter_map(judge).collect()
 }
 
 #[cfg(test)]
@@ -133,10 +157,22 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_fetched_is_found() {
-        let text = "resources:\n- deployment.yaml\n- https://example.org/a.yaml\n- github.com/x/y?ref=main\n";
-        let lines: Vec<_> = remote("k8s/base/kustomization.yaml", text).iter().map(|found| found.line).collect();
-        assert_eq!(lines, [Some(3), Some(4)]);
-        assert!(remote("k8s/base/deployment.yaml", text).is_empty());
+    fn what_comes_from_elsewhere_is_found() {
+        let ctx = crate::context::testing::ctx(Path::new("/repo"));
+        let inputs = ["k8s".to_owned()];
+        for (text, expected) in [
+            ("resources:\n- deployment.yaml\n- ../other\n", None),
+            ("resources:\n- deployment.yaml\n- https://example.org/a.yaml\n", Some(("remote-resource", Some(3)))),
+            ("resources: [\"http://127.0.0.1/a.yaml\"]\n", Some(("remote-resource", Some(1)))),
+            ("components:\n- github.com/x/y?ref=main\n", Some(("remote-resource", Some(2)))),
+            ("resources:\n- ../../base\n", Some(("undeclared-source", Some(2)))),
+            ("resources: [\n", Some(("kustomization", Some(1)))),
+        ] {
+            for name in ["kustomization.yaml", "Kustomization"] {
+                let found = elsewhere(&ctx, &format!("k8s/base/{name}"), text, &inputs);
+                assert_eq!(found.first().map(|found| (found.rule.as_str(), found.line)), expected, "{text}");
+            }
+            assert!(elsewhere(&ctx, "k8s/base/deployment.yaml", text, &inputs).is_empty());
+        }
     }
 }

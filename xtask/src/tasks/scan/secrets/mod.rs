@@ -5,6 +5,7 @@
 
 mod ggshield;
 mod history;
+mod pack;
 mod staging;
 
 use super::{files, ran};

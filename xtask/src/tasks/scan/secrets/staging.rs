@@ -1,8 +1,6 @@
 //! Files under neutral names in a folder of their own, for a scanner that must not know where they come from.
 //!
-//! Small files lie together in one: ten thousand files cost more than their bytes. Each begins after empty lines,
-//! so that no rule reaches from one into the next, and so that gitleaks does not take one for a picture by its
-//! first bytes and leave it out.
+//! How files lie together is in `pack`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,6 +10,7 @@ use regex_lite::Regex;
 use serde::Deserialize;
 
 use super::super::{parse, scratch};
+use super::pack::{self, Pack};
 use crate::config::Secrets;
 use crate::context::Ctx;
 use crate::engine::session::Session;
@@ -41,15 +40,6 @@ pub fn command(ctx: &Ctx, program: &Program, secrets: &Secrets) -> Command {
     command.timeout(secrets.timeout)
 }
 
-/// How much lies together in one file: gitleaks reads files in pieces of 100 kB.
-const TOGETHER: usize = 90_000;
-
-/// Between two files that lie together, and before the first.
-const GAP: &[u8] = b"\n\n\n\n\n\n\n\n";
-
-/// Endings that some rule of gitleaks asks for; every other one is hidden.
-const ENDINGS: [&str; 8] = ["yaml", "yml", "tf", "hcl", "php", "p12", "pfx", "config"];
-
 /// Copies of files, each with the name that people know it by.
 #[derive(Debug)]
 pub struct Staged {
@@ -58,39 +48,6 @@ pub struct Staged {
     bytes: u64,
     packs: Vec<Pack>,
     open: BTreeMap<&'static str, usize>,
-}
-
-/// Files that lie together.
-#[derive(Debug, Default)]
-struct Pack {
-    ending: &'static str,
-    bytes: Vec<u8>,
-    lines: u32,
-    /// The line before its first one, and the name of each.
-    origins: Vec<(u32, String)>,
-    written: bool,
-}
-
-impl Pack {
-    fn add(&mut self, origin: &str, bytes: &[u8]) {
-        self.bytes.extend_from_slice(GAP);
-        self.lines += u32::try_from(GAP.len()).unwrap_or_default();
-        self.origins.push((self.lines, origin.to_owned()));
-        self.bytes.extend_from_slice(bytes);
-        let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
-        self.lines = self.lines.saturating_add(u32::try_from(lines).unwrap_or(u32::MAX));
-    }
-
-    /// Whose line this is, and which of its lines.
-    fn origin(&self, line: u32) -> Option<(String, u32)> {
-        if let [(_, only)] = self.origins.as_slice()
-            && line == 0
-        {
-            return Some((only.clone(), 1));
-        }
-        let (before, origin) = self.origins.iter().rev().find(|(before, _)| *before < line)?;
-        Some((origin.clone(), line - before))
-    }
 }
 
 /// A secret that was found.
@@ -130,25 +87,27 @@ impl Staged {
         if bytes.is_empty() {
             return Ok(());
         }
-        let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
-        let ending = ENDINGS.into_iter().find(|known| *known == ending).unwrap_or_default();
-        // A key store is found by its ending alone, which says no line.
-        let alone = ending.starts_with('p') && ending != "php";
-        let full = |pack: &Pack| alone || pack.bytes.len() + bytes.len() > TOGETHER;
-        let index = match self.open.get(ending) {
-            Some(&index) if !full(&self.packs[index]) => index,
-            older => {
-                if let Some(&index) = older {
-                    self.write(index)?;
-                }
-                self.packs.push(Pack { ending, ..Pack::default() });
-                let index = self.packs.len() - 1;
-                self.open.insert(ending, index);
-                index
-            }
-        };
-        self.packs[index].add(origin, bytes);
+        let ending = pack::ending(name);
+        let text = pack::decoded(bytes);
+        for (line, piece) in pack::pieces(&text) {
+            let index = self.room(ending, piece.len())?;
+            self.packs[index].add(origin, line, piece);
+        }
         Ok(())
+    }
+
+    /// The pack that still takes so many bytes of a file with this ending.
+    fn room(&mut self, ending: &'static str, bytes: usize) -> anyhow::Result<usize> {
+        if let Some(&index) = self.open.get(ending) {
+            if self.packs[index].has_room(bytes) {
+                return Ok(index);
+            }
+            self.write(index)?;
+        }
+        self.packs.push(Pack::new(ending));
+        let index = self.packs.len() - 1;
+        self.open.insert(ending, index);
+        Ok(index)
     }
 
     /// How many files were added.
@@ -157,15 +116,10 @@ impl Staged {
     }
 
     fn write(&mut self, index: usize) -> anyhow::Result<()> {
-        let pack = &mut self.packs[index];
-        if !pack.written {
-            let dot = if pack.ending.is_empty() { "" } else { "." };
-            let path = self.folder.path().join(COPIES).join(format!("{index}{dot}{}", pack.ending));
-            std::fs::write(&path, &pack.bytes).with_context(|| format!("cannot write `{}`", path.display()))?;
-            self.bytes += pack.bytes.len() as u64;
-            pack.written = true;
-            pack.bytes = Vec::new();
-        }
+        let Some((name, bytes)) = self.packs[index].take(index) else { return Ok(()) };
+        let path = self.folder.path().join(COPIES).join(name);
+        std::fs::write(&path, &bytes).with_context(|| format!("cannot write `{}`", path.display()))?;
+        self.bytes += bytes.len() as u64;
         Ok(())
     }
 
@@ -211,8 +165,9 @@ impl Staged {
     }
 
     fn origin(&self, file: &str, line: u32) -> Option<(String, u32)> {
-        let stem = Path::new(file).file_stem()?.to_str()?;
-        self.packs.get(stem.parse::<usize>().ok()?)?.origin(line)
+        let name = Path::new(file).file_name()?.to_str()?;
+        let index: usize = name.split('.').next()?.parse().ok()?;
+        self.packs.get(index)?.origin(line)
     }
 }
 
@@ -225,19 +180,6 @@ fn scanned(stderr: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_of_a_pack_is_one_of_its_files() {
-        let mut pack = Pack::default();
-        pack.add("a", b"one\ntwo");
-        pack.add("b", b"three\n");
-        let text = String::from_utf8(pack.bytes.clone()).unwrap();
-        for (word, origin) in [("one", ("a", 1)), ("two", ("a", 2)), ("three", ("b", 1))] {
-            let line = u32::try_from(text.lines().position(|line| line == word).unwrap() + 1).unwrap();
-            assert_eq!(pack.origin(line), Some((origin.0.to_owned(), origin.1)), "{word}");
-        }
-        assert_eq!(pack.origin(1), None);
-    }
 
     #[test]
     fn the_count_of_bytes_is_read() {
