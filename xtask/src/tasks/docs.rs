@@ -28,6 +28,7 @@ pub const TASK: Task = Task {
         table: "docs",
         declared: |config| config.docs.is_some(),
         markers: &["mkdocs.yml", "mkdocs.yaml"],
+        within: &[],
         listed: UNLISTED,
     }],
     plan,

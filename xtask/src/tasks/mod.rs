@@ -43,6 +43,8 @@ pub struct Subject {
     /// What gives an undeclared subject away: a file's name, `*.ENDING`, `START.*`, or a folder with a slash at the
     /// end; empty where nothing does.
     pub markers: &'static [&'static str],
+    /// What is looked for beside the markers once the subject is declared.
+    pub within: &'static [&'static str],
     /// The files and folders that are declared, where a marked file that is not among them is a finding too.
     pub listed: fn(&Config) -> Option<Vec<String>>,
 }

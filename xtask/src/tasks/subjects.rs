@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::{ALL, Task};
+use super::{ALL, Subject, Task};
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs, action};
 use crate::engine::session::Session;
@@ -35,17 +35,19 @@ fn plan(ctx: &Ctx) -> Vec<Gate> {
 async fn look(session: Session) -> Result<Outcome, Unproven> {
     let ctx = session.ctx();
     let snapshot = session.machine.snapshot().await?;
-    let subjects = ALL.iter().flat_map(|task| task.subjects).filter(|subject| !subject.markers.is_empty());
+    let marked = |subject: &&Subject| !subject.markers.is_empty() || !subject.within.is_empty();
+    let subjects = ALL.iter().flat_map(|task| task.subjects).filter(marked);
     let (mut looked_for, mut findings) = (0, Vec::new());
     for subject in subjects {
         looked_for += 1;
-        let mut lying =
-            snapshot.paths().filter(|path| is_marked(path, subject.markers) && ctx.root.join(path).exists());
+        let lying = |markers: &'static [&'static str]| {
+            snapshot.paths().filter(|path| is_marked(path, markers) && ctx.root.join(path).exists())
+        };
         if !(subject.declared)(&ctx.config) {
-            findings.extend(lying.next().map(|path| undeclared(subject.table, path)));
+            findings.extend(lying(subject.markers).next().map(|path| undeclared(subject.table, path)));
         } else if let Some(listed) = (subject.listed)(&ctx.config) {
             let covered = |path: &&str| listed.iter().any(|entry| Path::new(path).starts_with(entry));
-            let unlisted = lying.filter(|path| !covered(path));
+            let unlisted = lying(subject.markers).chain(lying(subject.within)).filter(|path| !covered(path));
             findings.extend(unlisted.map(|path| not_listed(subject.table, path)));
         }
     }

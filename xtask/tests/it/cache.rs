@@ -116,3 +116,27 @@ fn an_audit_finds_a_stored_result_that_is_not_true_any_more() {
     ran.assert_code(10);
     assert_eq!(ran.gate("docs").findings[0].rule, "cache-differs");
 }
+
+#[test]
+fn nothing_below_target_is_taken_from_a_commit() {
+    let project = Project::shop();
+    project.xtask(&["docs"]).assert_code(0);
+    project.git(&["add", "--force", "target/xtask/cache"]);
+    project.commit();
+    let ran = project.xtask(&["docs"]);
+    ran.assert_code(2);
+    assert!(ran.stderr.contains("is tracked by git; `git rm -r --cached target`"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_link_counts_by_what_it_leads_to() {
+    let project = Project::shop();
+    std::os::unix::fs::symlink("../prices.txt", project.path().join("checks/prices")).unwrap();
+    project.write("prices.txt", "1");
+    project.commit();
+    let leg = ["ci", "--only", "test-matrix/3.12"];
+    project.xtask(&leg).assert_code(0);
+    assert_eq!(project.xtask(&leg).ran(), Vec::<&str>::new());
+    project.write("prices.txt", "2");
+    assert_eq!(project.xtask(&leg).ran(), ["test-matrix/3.12"]);
+}

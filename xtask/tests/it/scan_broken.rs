@@ -418,11 +418,11 @@ fn a_history_that_is_not_there() {
     // What a branch is compared with is not there.
     project.git(&["branch", "-q", "-m", "work"]);
     let ran = project.xtask(&["policy"]);
-    assert_did_not_run(&ran, "policy", "git knows none of main (policy.base)");
+    assert_did_not_run(&ran, "policy", "git knows none of origin/main, main, origin/master, master (policy.base)");
     assert!(ran.gate("policy").fix.contains("fetch-depth: 0"), "{}", ran.gate("policy").fix);
     // Nothing was committed yet.
     project.git(&["update-ref", "-d", "HEAD"]);
     let ran = project.xtask(&["ci", "--only", "policy,scan/history"]);
     assert_did_not_run(&ran, "scan/history", "did no work: there is no commit yet");
-    assert_did_not_run(&ran, "policy", "git knows none of main");
+    assert_did_not_run(&ran, "policy", "git knows none of origin/main");
 }

@@ -1,5 +1,6 @@
 //! Another project, by configuration alone: the pipeline tells the truth about it.
 
+use super::guarded::Guarded;
 use super::support::Project;
 use xtask::verdict::Verdict;
 
@@ -78,4 +79,20 @@ fn an_empty_folder_of_documents_is_no_pass() {
     std::fs::remove_dir_all(project.path().join("manual/docs")).unwrap();
     std::fs::create_dir(project.path().join("manual/docs")).unwrap();
     project.xtask(&["docs"]).assert_code(20);
+}
+
+#[test]
+fn what_a_declared_subject_does_not_list_is_a_finding() {
+    let guarded = Guarded::new();
+    let project = &guarded.project;
+    for stray in ["stray.py", "shop/inner/fine.py", "bin/stray.sh", "Dockerfile.dev"] {
+        project.write(stray, "");
+    }
+    let ran = project.xtask(&["ci", "--only", "subjects"]);
+    ran.assert_code(10);
+    let found = &ran.gate("subjects").findings;
+    let unlisted =
+        found.iter().filter(|finding| finding.rule == "not-listed").filter_map(|found| found.path.as_deref());
+    let unlisted: Vec<&str> = unlisted.filter(|path| !path.starts_with("tools/")).collect();
+    assert_eq!(unlisted, ["stray.py", "Dockerfile.dev", "bin/stray.sh"]);
 }

@@ -32,6 +32,7 @@ pub const TASK: Task = Task {
         table: "hooks",
         declared: |config| config.hooks.is_some(),
         markers: &[".pre-commit-config.yaml"],
+        within: &[],
         listed: UNLISTED,
     }],
     plan,

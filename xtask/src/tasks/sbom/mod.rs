@@ -19,8 +19,20 @@ use crate::engine::gate::Gate;
 pub const TASK: Task = Task {
     name: "sbom",
     subjects: &[
-        Subject { table: "sbom", declared: |config| config.sbom.is_some(), markers: &[], listed: UNLISTED },
-        Subject { table: "licences", declared: |config| config.licences.is_some(), markers: &[], listed: UNLISTED },
+        Subject {
+            table: "sbom",
+            declared: |config| config.sbom.is_some(),
+            markers: &[],
+            within: &[],
+            listed: UNLISTED,
+        },
+        Subject {
+            table: "licences",
+            declared: |config| config.licences.is_some(),
+            markers: &[],
+            within: &[],
+            listed: UNLISTED,
+        },
     ],
     plan,
 };
