@@ -1,10 +1,11 @@
 //! A generated project of 5,000 files, with the same interpreters, locks and kinds of gates as this one.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::material::write;
 use crate::{Bench, Places};
 use xtask::config::Config;
 use xtask::disk::write_atomically;
@@ -41,9 +42,9 @@ pub async fn make(bench: &Bench) -> Result<()> {
     }
     let _absent = std::fs::remove_dir_all(&root);
     for (path, text) in &files {
-        write_file(&root.join(path), text)?;
+        write(&root.join(path), text.as_bytes())?;
     }
-    share_environments(places)?;
+    share_environments(places, &root)?;
     let git = |args: &[&str]| Command::new("git", &root).args(args.iter().copied());
     let commit = ["-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "commit.gpgsign=false"];
     let commit = git(&commit).args(["commit", "--quiet", "--no-verify", "--message", "Files to count"]);
@@ -57,15 +58,9 @@ pub async fn make(bench: &Bench) -> Result<()> {
     write_atomically(&stamp_file, stamp.as_bytes())
 }
 
-fn write_file(path: &std::path::Path, text: &str) -> Result<()> {
-    let cannot = || format!("cannot write `{}`", path.display());
-    std::fs::create_dir_all(path.parent().with_context(cannot)?).with_context(cannot)?;
-    std::fs::write(path, text).with_context(cannot)
-}
-
-/// The environments are made of the same locks, so they are the same ones.
-fn share_environments(places: &Places) -> Result<()> {
-    let store = folder(places).join("target/xtask");
+/// The environments of a generated project are made of the same locks, so they are the same ones.
+pub fn share_environments(places: &Places, root: &Path) -> Result<()> {
+    let store = root.join("target/xtask");
     std::fs::create_dir_all(&store).context("cannot make the store of the generated project")?;
     let ctx = &places.ctx;
     for (name, shared) in [("env", ctx.environments.clone()), ("tools", ctx.store.join("tools"))] {

@@ -9,10 +9,12 @@ mod build;
 mod fixture;
 mod full;
 mod host;
+mod material;
 mod matrix;
 mod measure;
 mod peers;
 mod row;
+mod scan;
 mod secrets;
 mod table;
 mod unchanged;
@@ -100,10 +102,12 @@ enum Group {
     Build,
     /// Scanners for secrets: what each finds, and how fast
     Secrets,
+    /// The scan, gate by gate and together, on three trees
+    Scan,
 }
 
 impl Group {
-    const ALL: [Self; 5] = [Self::Unchanged, Self::Full, Self::Matrix, Self::Build, Self::Secrets];
+    const ALL: [Self; 6] = [Self::Unchanged, Self::Full, Self::Matrix, Self::Build, Self::Secrets, Self::Scan];
 
     fn title(self) -> &'static str {
         match self {
@@ -112,6 +116,7 @@ impl Group {
             Self::Matrix => "The test matrix",
             Self::Build => "The pipeline itself",
             Self::Secrets => "Scanners for secrets",
+            Self::Scan => "The scan",
         }
     }
 
@@ -123,6 +128,7 @@ impl Group {
             Self::Matrix => matrix::subjects(places),
             Self::Build => build::subjects(places),
             Self::Secrets => secrets::subjects(places),
+            Self::Scan => scan::subjects(places),
         }
     }
 
@@ -133,6 +139,7 @@ impl Group {
             Self::Matrix => matrix::rows(bench).await,
             Self::Build => build::rows(bench).await,
             Self::Secrets => secrets::rows(bench).await,
+            Self::Scan => scan::rows(bench).await,
         }
     }
 }

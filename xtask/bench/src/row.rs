@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::Places;
 use crate::measure::{Samples, Stats, Subject};
 use xtask::exit::Code;
+use xtask::verdict::Work;
 
 /// One line of a table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -15,6 +16,12 @@ pub struct Row {
     /// The command, where it is one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub command: String,
+    /// What was done in that time, where the command tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub work: Option<Work>,
+    /// How many findings came of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub findings: Option<usize>,
     /// The figure.
     pub value: Value,
     /// Beside which row of ours it stands.
@@ -64,7 +71,8 @@ pub enum Aim {
 impl Row {
     /// A row that is not the time of one command.
     pub fn new(name: impl Into<String>, value: Value) -> Self {
-        Self { name: name.into(), command: String::new(), value, beside: None, ratio: None, aim: None, met: None }
+        let (name, command) = (name.into(), String::new());
+        Self { name, command, work: None, findings: None, value, beside: None, ratio: None, aim: None, met: None }
     }
 
     /// With an aim.

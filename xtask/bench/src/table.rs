@@ -2,6 +2,7 @@
 
 use crate::row::{Aim, Row, Value};
 use crate::{Measured, Results};
+use xtask::verdict::Work;
 
 const HEAD: &str = "| what | median | min | max | runs | ours ÷ this | aim | |\n|---|--:|--:|--:|--:|--:|---|---|\n";
 
@@ -40,7 +41,14 @@ fn row(row: &Row) -> String {
         (Some(_), Some(false)) => "**MISSED**",
         (Some(_), None) => "**no figure**",
     };
-    format!("| {} | {median} | {min} | {max} | {runs} | {ratio} | {aim} | {met} |\n", plain(&row.name))
+    format!("| {}{} | {median} | {min} | {max} | {runs} | {ratio} | {aim} | {met} |\n", plain(&row.name), done(row))
+}
+
+/// What was done, and what was found.
+fn done(row: &Row) -> String {
+    let findings = row.findings.map(|count| Work::new(count as u64, "findings").to_string());
+    let said: Vec<String> = row.work.iter().map(Work::to_string).chain(findings).collect();
+    if said.is_empty() { String::new() } else { format!(" ({})", said.join(", ")) }
 }
 
 /// Text from outside: in a code span nothing of it is markup, a mention or a link.
@@ -95,7 +103,9 @@ mod tests {
     fn a_group_is_a_table_and_its_commands() {
         let stats = Stats { median_ms: 31.4, min_ms: 30.0, max_ms: 40.0, runs: 5 };
         let ours = Row { command: "xtask ci".into(), ..Row::new("`ci`", Value::Times(stats)).aim(Aim::Within(60)) };
-        let peer = Row { beside: Some("`ci`".into()), ..Row::new("peer", Value::Computed(62.8)) };
+        let work = Some(Work::new(1, "files"));
+        let peer =
+            Row { beside: Some("`ci`".into()), work, findings: Some(2), ..Row::new("peer", Value::Computed(62.8)) };
         let gone = Row::new("turbo", Value::DidNotRun("no npm | here".into())).aim(Aim::Exactly(1));
         let rows = row::judged(vec![ours, peer, gone]);
         let host = vec![host::Fact { name: "cores", value: "2".into() }];
@@ -103,7 +113,7 @@ mod tests {
         let expected = "- cores: `2`\n\n### Nothing has changed\n\n\
             | what | median | min | max | runs | ours ÷ this | aim | |\n|---|--:|--:|--:|--:|--:|---|---|\n\
             | `ci` | 31 ms | 30 ms | 40 ms | 5 |  | ≤ 60 ms | met |\n\
-            | peer | 63 ms |  |  |  | 0.50 |  |  |\n\
+            | peer (1 file, 2 findings) | 63 ms |  |  |  | 0.50 |  |  |\n\
             | turbo | did not run: `no npm \\| here` |  |  |  |  | = 1 | **no figure** |\n\
             \n- `ci`: `xtask ci`\n";
         assert_eq!(markdown(&Results { host, groups }), expected);

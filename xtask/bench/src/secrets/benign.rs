@@ -1,7 +1,7 @@
 //! What looks like a secret and is none: a scanner that names one of these costs people their time.
 
 use super::planted::Planted;
-use super::random::{BASE64, Random, base64};
+use crate::material::random::{BASE64, Random, base64};
 
 /// All of them, in the order of their files.
 pub fn all(random: &mut Random) -> Vec<Planted> {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::planted::Planted;
-use super::random::Random;
 use super::{benign, planted};
+use crate::material::random::Random;
 
 /// A secret or a look-alike, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,16 +8,18 @@ use serde_json::Value as Json;
 
 use super::corpus::Found;
 use crate::{Bench, Places};
+use xtask::tools::catalog::{self, Source};
 use xtask::tools::command::Command;
 use xtask::tools::proc::{Ended, Exit};
+use xtask::tools::program;
 
 /// A scanner that a person may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
-    /// As `go install` builds it: starts fast, and reads slowly.
-    Gitleaks,
     /// Built with `-tags gore2regex`: starts slowly, and reads fast.
-    GitleaksRe2,
+    Gitleaks,
+    /// With Go's own expressions: starts fast, and reads slowly.
+    GitleaksQuick,
     /// ripsecrets.
     Ripsecrets,
     /// betterleaks 2.
@@ -37,7 +39,7 @@ impl Engine {
     /// All of them.
     pub const ALL: [Self; 7] = [
         Self::Gitleaks,
-        Self::GitleaksRe2,
+        Self::GitleaksQuick,
         Self::Ripsecrets,
         Self::Betterleaks,
         Self::Kingfisher,
@@ -49,7 +51,7 @@ impl Engine {
     pub fn program(self) -> &'static str {
         match self {
             Self::Gitleaks => "gitleaks",
-            Self::GitleaksRe2 => "gitleaks-re2",
+            Self::GitleaksQuick => "gitleaks-quick",
             Self::Ripsecrets => "ripsecrets",
             Self::Betterleaks => "betterleaks",
             Self::Kingfisher => "kingfisher",
@@ -60,36 +62,38 @@ impl Engine {
 
     /// Whether it understands our rules.
     pub fn is_gitleaks(self) -> bool {
-        matches!(self, Self::Gitleaks | Self::GitleaksRe2)
+        matches!(self, Self::Gitleaks | Self::GitleaksQuick)
     }
 
     /// With how it may end.
     fn codes(self) -> &'static [i32] {
         match self {
-            Self::Gitleaks | Self::GitleaksRe2 | Self::Betterleaks => &[0, 9],
+            Self::Gitleaks | Self::GitleaksQuick | Self::Betterleaks => &[0, 9],
             Self::Ripsecrets => &[0, 1],
             Self::Kingfisher => &[0, 200],
             Self::DetectSecrets | Self::Trivy => &[0],
         }
     }
 
-    /// Where its program is: on PATH, or among the tools of the pipeline.
-    pub fn find(self, bench: &Bench) -> Option<PathBuf> {
-        let in_tools = || {
-            let folders = std::fs::read_dir(bench.places.ctx.store.join("tools")).ok()?;
-            let places = folders.flatten().map(|folder| folder.path());
-            places
-                .flat_map(|f| [f.join("bin").join(self.program()), f.join(self.program())])
-                .find(|file| file.is_file())
+    /// Where its program is: what the pipeline installed, or on PATH.
+    ///
+    /// Which expressions a gitleaks from elsewhere was built with nobody can tell.
+    pub fn find(self, bench: &Bench) -> Result<Option<PathBuf>> {
+        let installed = match catalog::named(self.program()) {
+            Some(program) => program::installed(&bench.machine, program)?,
+            None => None,
         };
-        bench.machine.on_path(self.program()).or_else(in_tools)
+        let repackaged = program::label(Source::Repackaged { package: "" });
+        let installed = installed.filter(|found| !self.is_gitleaks() || found.origin != repackaged);
+        let on_path = || bench.machine.on_path(self.program()).filter(|_| !self.is_gitleaks());
+        Ok(installed.map(|found| found.path).or_else(on_path))
     }
 
     /// A look at the whole of `folder`.
     pub fn scan(self, program: &Path, folder: &Path, rules: Option<&Path>, out: &Path) -> Command {
         let command = Command::new(program, folder);
         match self {
-            Self::Gitleaks | Self::GitleaksRe2 => gitleaks(command.args(["dir", "."]), rules, out),
+            Self::Gitleaks | Self::GitleaksQuick => gitleaks(command.args(["dir", "."]), rules, out),
             Self::Ripsecrets => command.arg("."),
             Self::Betterleaks => command
                 .args(["fs", ".", "--redact=100", "--no-allow-signatures", "--no-banner", "--silent"])

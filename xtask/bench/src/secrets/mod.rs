@@ -4,12 +4,10 @@
 //! that is not on this machine is named in a row of its own and left out.
 
 mod benign;
-mod bulk;
 mod corpus;
 mod engine;
-mod history;
+mod made;
 mod planted;
-mod random;
 mod stage;
 mod work;
 
@@ -17,36 +15,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
+use crate::material::{history, long_history_folder};
 use crate::measure::{Proof, Subject, tell};
 use crate::row::{Aim, Row, Value, times};
 use crate::{Bench, Places};
 use corpus::{Corpus, Found};
 use engine::Engine;
-use stage::Stage;
+use made::{Made, make};
 use work::{Target, Work};
-use xtask::tools::command::Command;
-
-/// How many files are changed at once.
-const CHANGED: [usize; 3] = [1, 10, 100];
 
 /// The one that reads much in little time.
-const OURS: Engine = Engine::GitleaksRe2;
+const OURS: Engine = Engine::Gitleaks;
 
 /// How we would go through a history.
 const BLOBS: &str = "all blobs, staged";
 
 const STAGED: &str = ", `--staged`";
-
-/// What is made here to be scanned.
-struct Made {
-    corpus: PathBuf,
-    staged: Stage,
-    tree: PathBuf,
-    history: PathBuf,
-    changed: Vec<(usize, PathBuf)>,
-}
 
 fn folder(places: &Places) -> PathBuf {
     places.folder.join("secrets")
@@ -60,7 +46,7 @@ pub fn subjects(places: &Places) -> Vec<Subject> {
         Work { name: String::new(), beside: None, engine, program: engine.program().into(), rules, target }
     };
     let trees = Engine::ALL.map(|engine| (engine, Target::Folder(root.join("tree"))));
-    let ways = ways(&root.join("history")).map(|(_, target)| (OURS, target));
+    let ways = ways(&long_history_folder(places)).map(|(_, target)| (OURS, target));
     let subject = |work: Work| {
         let command = work.commands(&root).pop()?;
         Some(Subject::new(command.args.join(" "), command, Proof::Says("")))
@@ -88,10 +74,10 @@ pub async fn rows(bench: &Bench) -> Result<Vec<Row>> {
     let made = make(bench, &root, &corpus).await?;
     let (mut rows, mut works) = (Vec::new(), Vec::new());
     for engine in Engine::ALL {
-        match engine.find(bench) {
+        match engine.find(bench)? {
             Some(program) => works.extend(planned(engine, &program, &rules, &made)),
             None => {
-                let why = format!("`{}` is neither on PATH nor among the tools", engine.program());
+                let why = format!("`{}` is not there: `cargo xtask tools install` gets what we use", engine.program());
                 // Without the one that we would use there is no figure of ours; the others are peers.
                 let beside = (engine != OURS).then(|| engine.program().to_owned());
                 rows.push(Row { beside, ..Row::new(engine.program(), Value::DidNotRun(why)) });
@@ -189,7 +175,7 @@ fn told(work: &Work, samples: &Samples, corpus: &Corpus, places: &Places, out: &
     let mut time = row(times(walls));
     time.aim = match &work.target {
         Target::Blobs(_) if ours => Some(Aim::Within(10_000)),
-        Target::Folder(folder) if work.engine == Engine::Gitleaks && folder.ends_with("changed-10") => {
+        Target::Folder(folder) if work.engine == Engine::GitleaksQuick && folder.ends_with("changed-10") => {
             Some(Aim::Within(300))
         }
         _ => None,
@@ -239,74 +225,4 @@ fn union(works: &[Work], samples: &[Samples], corpus: &Corpus) -> Vec<Row> {
         Row::new(format!("gitleaks and ripsecrets, corpus as it lies: {what}"), Value::Count(count as u64))
     };
     vec![row(format!("named of {}", score.secrets), score.named()), row("false alarms".to_owned(), score.wrong.len())]
-}
-
-/// Writes all that is scanned; the large parts only where they are missing.
-async fn make(bench: &Bench, root: &Path, corpus: &Corpus) -> Result<Made> {
-    let folder = root.join("corpus");
-    let _absent = std::fs::remove_dir_all(&folder);
-    let mut staged = Stage::new(root.join("staged"))?;
-    for (path, text) in &corpus.files {
-        let bytes = corpus::bytes(path, text);
-        write(&folder.join(path), &bytes)?;
-        staged.add(path, &bytes)?;
-    }
-    staged.close()?;
-    let tree = root.join("tree");
-    if !tree.join(STOP).exists() {
-        for (path, text) in bulk::tree() {
-            write(&tree.join(path), text.as_bytes())?;
-        }
-    }
-    for folder in [&folder, &staged.folder, &tree] {
-        write(&folder.join(STOP), b"")?;
-    }
-    let mut changed = Vec::new();
-    for count in CHANGED {
-        let repository = root.join(format!("changed-{count}"));
-        for (path, text) in bulk::tree().step_by(29).take(count) {
-            write(&repository.join(path), text.as_bytes())?;
-        }
-        git(bench, &repository, &["init", "--quiet"]).await?;
-        git(bench, &repository, &["add", "--all"]).await?;
-        changed.push((count, repository));
-    }
-    let history = root.join("history");
-    if !history.join("made").exists() {
-        make_history(bench, &history).await?;
-    }
-    Ok(Made { corpus: folder, staged, tree, history, changed })
-}
-
-/// Where a scanner stops to look for a `.gitignore` above.
-const STOP: &str = ".git";
-
-async fn make_history(bench: &Bench, history: &Path) -> Result<()> {
-    let latin = history.join("latin.txt");
-    write(&latin, &history::latin())?;
-    git(bench, history, &["init", "--quiet", "--initial-branch", "main"]).await?;
-    let id = git(bench, history, &["hash-object", "-w", "--no-filters", "latin.txt"]).await?;
-    let stream = history::stream(id.trim());
-    let import = Command::new("git", history).args(["fast-import", "--quiet", "--done"]).stdin(stream);
-    let ended = bench.runner.run(&import).await?;
-    if !ended.is_success() {
-        bail!("`{import}` {}", ended.failure());
-    }
-    git(bench, history, &["reset", "--quiet", "--hard"]).await?;
-    write(&history.join("made"), b"")
-}
-
-async fn git(bench: &Bench, folder: &Path, args: &[&str]) -> Result<String> {
-    let command = Command::new("git", folder).args(args.iter().copied());
-    let ended = bench.runner.run(&command).await?;
-    if !ended.is_success() {
-        bail!("`{command}` {}", ended.failure());
-    }
-    Ok(ended.stdout)
-}
-
-fn write(file: &Path, bytes: &[u8]) -> Result<()> {
-    let cannot = || format!("cannot write `{}`", file.display());
-    std::fs::create_dir_all(file.parent().with_context(cannot)?).with_context(cannot)?;
-    std::fs::write(file, bytes).with_context(cannot)
 }

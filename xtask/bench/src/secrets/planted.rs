@@ -2,7 +2,7 @@
 //!
 //! No line here holds a whole one, so that neither a scanner nor a forge stops at this file.
 
-use super::random::{BASE32, BASE64, BASE64_URL, Random, base64};
+use crate::material::random::{BASE32, BASE64, BASE64_URL, Random, base64};
 
 /// A call with a login, without its password: with it this file would look like one that holds it.
 const CURL: [&str; 2] = ["curl -H", "curl -u admin"];

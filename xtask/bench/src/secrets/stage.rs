@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::corpus::Found;
-use super::history::MESSAGE;
+use crate::material::history::MESSAGE;
 use xtask::tools::command::Command;
 use xtask::tools::proc::Runner;
 

@@ -1,10 +1,9 @@
 //! A repository with a long history and secrets in it, of which some are gone again, as one stream for
 //! `git fast-import`.
 
-use std::fmt::Write as _;
-
 use super::bulk;
 use super::random::{BASE32, BASE64, Random};
+use super::stream::Stream;
 
 /// How many commits there are on the main line.
 pub const COMMITS: usize = 10_000;
@@ -47,25 +46,28 @@ pub const PLANTED: [(&str, &str); 25] = [
     (MESSAGE, "in the message of a commit"),
 ];
 
+/// Whether the branch `main` once had the secret at this path and its newest commit does not, wherever it lies now.
+pub fn is_gone(path: &str, why: &str) -> bool {
+    path == MESSAGE || why.ends_with("was removed")
+}
+
 /// Writes the stream.
-struct Stream {
-    text: String,
+struct History {
+    stream: Stream,
     random: Random,
-    mark: usize,
     /// The text of each file that may be changed once more.
     files: Vec<(String, String)>,
 }
 
 /// The stream. It is UTF-8, but [`latin`] is a file that cannot be in it: `latin` is the id of its blob.
 pub fn stream(latin: &str) -> String {
-    let text = String::with_capacity(100_000_000);
-    let mut stream = Stream { text, random: Random::new(4), mark: 0, files: vec![] };
-    stream.first();
+    let stream = Stream::with_capacity(100_000_000);
+    let mut history = History { stream, random: Random::new(4), files: vec![] };
+    history.first();
     for n in 1..COMMITS {
-        stream.step(n, latin);
+        history.step(n, latin);
     }
-    stream.text.push_str("done\n");
-    stream.text
+    history.stream.end()
 }
 
 /// The bytes of the file in Latin-1.
@@ -79,41 +81,19 @@ fn token(random: &mut Random) -> String {
     format!("ghp_{}", random.word(36))
 }
 
-impl Stream {
-    fn commit(&mut self, branch: &str, message: &str, parents: &[usize]) -> usize {
-        self.mark += 1;
-        let at = 1_700_000_000 + self.mark * 60;
-        let _infallible = write!(
-            self.text,
-            "commit refs/heads/{branch}\nmark :{}\ncommitter Bench <bench@localhost> {at} +0000\ndata {}\n{message}\n",
-            self.mark,
-            message.len()
-        );
-        for (nth, parent) in parents.iter().enumerate() {
-            let _infallible = writeln!(self.text, "{} :{parent}", if nth == 0 { "from" } else { "merge" });
-        }
-        self.mark
-    }
-
+impl History {
     fn main(&mut self, n: usize) -> usize {
-        let from: Vec<usize> = (self.mark > 0).then_some(self.mark).into_iter().collect();
-        self.commit("main", &format!("Step {n}"), &from)
-    }
-
-    fn file(&mut self, path: &str, text: &str) {
-        let _infallible = write!(self.text, "M 100644 inline \"{path}\"\ndata {}\n{text}\n", text.len());
-    }
-
-    fn remove(&mut self, path: &str) {
-        let _infallible = writeln!(self.text, "D {path}");
+        let mark = self.stream.mark();
+        let from: Vec<usize> = (mark > 0).then_some(mark).into_iter().collect();
+        self.stream.commit("main", &format!("Step {n}"), &from)
     }
 
     fn first(&mut self) {
         self.main(0);
         let token = token(&mut self.random);
-        self.file("plain/first.env", &format!("TOKEN={token}\n"));
-        self.file(".gitattributes", "hidden/attributes.env binary\n");
-        self.file(".gitleaksignore", "hidden/ignored.py:github-pat:2\n");
+        self.stream.file("plain/first.env", &format!("TOKEN={token}\n"));
+        self.stream.file(".gitattributes", "hidden/attributes.env binary\n");
+        self.stream.file(".gitleaksignore", "hidden/ignored.py:github-pat:2\n");
     }
 
     /// One commit of the main line: a secret where one is due, else new lines.
@@ -130,7 +110,7 @@ impl Stream {
             3710 => return self.without(n, "gone/next.md", Some("# Next\n")),
             4910 => {
                 self.main(n);
-                return self.text.push_str(&format!("R {} {}\n", MOVED.0, MOVED.1));
+                return self.stream.raw(&format!("R {} {}", MOVED.0, MOVED.1));
             }
             _ if n % 50 == 25 => return self.merged(n),
             _ => {}
@@ -144,67 +124,66 @@ impl Stream {
             Some((path, old)) => (path, old + &new),
             None => (format!("part_{:02}/file_{n:05}.py", n / 200), new),
         };
-        self.file(&path, &text);
+        self.stream.file(&path, &text);
         self.files.push((path, text));
     }
 
     /// A branch of one commit, and the merge of it.
     fn merged(&mut self, n: usize) {
-        let before = self.mark;
-        let side = self.commit("side", &format!("Aside {n}"), &[before]);
+        let before = self.stream.mark();
+        let side = self.stream.commit("side", &format!("Aside {n}"), &[before]);
         let text = bulk::text(&mut self.random, NEW_IN_A_COMMIT);
-        self.file(&format!("side/file_{n:05}.py"), &text);
-        self.commit("main", &format!("Merge {n}"), &[before, side]);
-        self.file(&format!("side/file_{n:05}.py"), &text);
+        self.stream.file(&format!("side/file_{n:05}.py"), &text);
+        self.stream.commit("main", &format!("Merge {n}"), &[before, side]);
+        self.stream.file(&format!("side/file_{n:05}.py"), &text);
     }
 
     fn without(&mut self, n: usize, path: &str, text: Option<&str>) {
         self.main(n);
         match text {
-            Some(text) => self.file(path, text),
-            None => self.remove(path),
+            Some(text) => self.stream.file(path, text),
+            None => self.stream.remove(path),
         }
     }
 
     fn plant(&mut self, n: usize, which: usize, latin: &str) {
         let (path, _why) = PLANTED[which];
         let token = token(&mut self.random);
-        let before = self.mark;
+        let before = self.stream.mark();
         match path {
             "branch/only.py" => {
-                self.commit("never-merged", "Aside", &[before]);
-                self.file(path, &format!("t = '{token}'\n"));
-                self.commit("main", "And on", &[before]);
+                self.stream.commit("never-merged", "Aside", &[before]);
+                self.stream.file(path, &format!("t = '{token}'\n"));
+                self.stream.commit("main", "And on", &[before]);
             }
             "tag/only.py" => {
-                let tagged = self.commit("soon-gone", "Released", &[before]);
-                self.file(path, &format!("t = '{token}'\n"));
-                let _infallible = write!(
-                    self.text,
+                let tagged = self.stream.commit("soon-gone", "Released", &[before]);
+                self.stream.file(path, &format!("t = '{token}'\n"));
+                self.stream.raw(&format!(
                     "tag v1\nfrom :{tagged}\ntagger Bench <bench@localhost> 1700000000 +0000\ndata 2\nv1\n\
-                     reset refs/heads/soon-gone\nfrom {}\n\n",
+                     reset refs/heads/soon-gone\nfrom {}\n",
                     "0".repeat(40)
-                );
-                self.commit("main", "And on", &[before]);
+                ));
+                self.stream.commit("main", "And on", &[before]);
             }
             "merge/evil.py" => {
-                let side = self.commit("side", "Aside", &[before]);
-                self.file("side/evil.py", "x = 1\n");
-                self.commit("main", "Merge", &[before, side]);
-                self.file("side/evil.py", "x = 1\n");
-                self.file(path, &format!("t = '{token}'\n"));
+                let side = self.stream.commit("side", "Aside", &[before]);
+                self.stream.file("side/evil.py", "x = 1\n");
+                self.stream.commit("main", "Merge", &[before, side]);
+                self.stream.file("side/evil.py", "x = 1\n");
+                self.stream.file(path, &format!("t = '{token}'\n"));
             }
             "hidden/latin.txt" => {
                 self.main(n);
-                let _infallible = writeln!(self.text, "M 100644 {latin} {path}");
+                self.stream.raw(&format!("M 100644 {latin} {path}"));
             }
             MESSAGE => {
-                self.commit("main", &format!("Use the new token {token}"), &[before]);
+                self.stream.commit("main", &format!("Use the new token {token}"), &[before]);
             }
             _ => {
                 self.main(n);
                 let text = self.text_of(path, &token);
-                self.file(path, &text);
+                self.stream.file(path, &text);
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use super::random::Random;
 
-const WORDS: [&str; 32] = [
+/// Words of which lines are made.
+pub const WORDS: [&str; 32] = [
     "account", "answer", "batch", "cache", "client", "config", "count", "cursor", "event", "field", "filter",
     "handler", "index", "item", "key", "limit", "message", "model", "name", "offset", "password", "queue", "request",
     "response", "result", "session", "state", "stream", "token", "user", "value", "worker",
