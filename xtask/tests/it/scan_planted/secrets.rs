@@ -93,3 +93,19 @@ fn head(project: &Project) -> String {
     let head = project.git_output(&["rev-parse", "--short=12", "HEAD"]).stdout;
     format!("commit {}", String::from_utf8(head).unwrap().trim())
 }
+
+#[test]
+fn a_word_of_one_file_makes_no_secret_of_an_id_in_another() {
+    let guarded = Guarded::new();
+    let project = &guarded.project;
+    // By itself each is harmless; in one file they are what gitleaks takes for a token.
+    let (word, id) = (["source", "graph"].concat(), "0123456789abcdef".repeat(3)[..40].to_owned());
+    project.write("words.txt", &format!("{word}\n"));
+    project.write("ids.txt", &format!("commit {id}\n"));
+    project.xtask(&["ci", "--only", "scan/secrets"]).assert_code(0);
+    project.write("both.txt", &format!("{word} {id}\n"));
+    let ran = project.xtask(&["ci", "--only", "scan/secrets"]);
+    ran.assert_code(10);
+    let paths: Vec<_> = ran.gate("scan/secrets").findings.iter().map(|found| found.path.clone()).collect();
+    assert_eq!(paths, [Some("both.txt".to_owned())]);
+}

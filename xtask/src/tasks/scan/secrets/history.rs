@@ -141,7 +141,8 @@ async fn scan(session: &Session, step: &Command, objects: &str) -> Result<Vec<Re
     let mut staged = Staged::new(session.ctx())?;
     for chunk in chunks(session, &oids).await? {
         for (oid, bytes) in chunk.iter().zip(contents(session, &chunk).await?) {
-            staged.add(oid, paths.get(oid).copied().unwrap_or_default(), &bytes)?;
+            let path = paths.get(oid).copied().unwrap_or_default();
+            staged.add(oid, path, if path.is_empty() { message(&bytes) } else { &bytes })?;
         }
     }
     let leaks = staged.scan(session, &GITLEAKS, step).await?;
@@ -150,6 +151,12 @@ async fn scan(session: &Session, step: &Command, objects: &str) -> Result<Vec<Re
         Remembered { oid: leak.origin, path, rule: leak.rule, description: leak.description, line: leak.line }
     };
     Ok(leaks.into_iter().map(remember).collect())
+}
+
+/// The message of a commit, without the ids and names in its head: they look like secrets, and are none.
+fn message(commit: &[u8]) -> &[u8] {
+    let head = commit.windows(2).position(|pair| pair == b"\n\n");
+    head.map_or(commit, |end| &commit[end + 2..])
 }
 
 /// Commits and contents, without the folders, in portions that fit into memory.
@@ -270,6 +277,13 @@ fn is_id(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_head_of_a_commit_is_left_out() {
+        let commit = b"tree 0123\nparent 4567\nauthor a <a@b.c> 1 +0000\n\nA subject\n\nA body\n";
+        assert_eq!(message(commit), b"A subject\n\nA body\n");
+        assert_eq!(message(b"no head"), b"no head");
+    }
 
     #[test]
     fn a_batch_is_split_by_its_sizes() {

@@ -5,6 +5,7 @@
 //! leave it out. Large ones are cut with an overlap: gitleaks cuts after 100 kB by itself, without one.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// How much lies together in one file.
 const TOGETHER: usize = 90_000;
@@ -35,6 +36,8 @@ struct Origin {
     /// The line of the file before its first one.
     skipped: u32,
     name: String,
+    /// Where its bytes lie in the pack.
+    range: Range<usize>,
 }
 
 impl Pack {
@@ -54,25 +57,50 @@ impl Pack {
     pub fn add(&mut self, name: &str, skipped: u32, piece: &[u8]) {
         self.bytes.extend_from_slice(GAP);
         self.lines += lines(GAP);
-        self.origins.push(Origin { before: self.lines, skipped, name: name.to_owned() });
+        let start = self.bytes.len();
+        let range = start..start + piece.len();
+        self.origins.push(Origin { before: self.lines, skipped, name: name.to_owned(), range });
         self.bytes.extend_from_slice(piece);
         self.lines = self.lines.saturating_add(lines(piece));
     }
 
     /// The file that it becomes, once; nothing is added afterwards.
     pub fn take(&mut self, index: usize) -> Option<(String, Vec<u8>)> {
-        let dot = if self.ending.is_empty() { "" } else { "." };
         let bytes = std::mem::take(&mut self.bytes);
-        (!bytes.is_empty()).then(|| (format!("{index}{dot}{}", self.ending), bytes))
+        (!bytes.is_empty()).then(|| (self.file(index), bytes))
     }
 
-    /// Whose line this is, and which of its lines; 0 is the whole of the only one.
-    pub fn origin(&self, line: u32) -> Option<(String, u32)> {
-        if let ([only], 0) = (self.origins.as_slice(), line) {
-            return Some((only.name.clone(), 1));
+    /// The name of that file.
+    pub fn file(&self, index: usize) -> String {
+        let dot = if self.ending.is_empty() { "" } else { "." };
+        format!("{index}{dot}{}", self.ending)
+    }
+
+    /// Whether more than one file, or piece of one, lies in it.
+    pub fn is_shared(&self) -> bool {
+        self.origins.len() > 1
+    }
+
+    /// The place among its files of the one that this line is of; 0 is the whole of the only one.
+    pub fn place(&self, line: u32) -> Option<usize> {
+        if self.origins.len() == 1 && line == 0 {
+            return Some(0);
         }
-        let of = self.origins.iter().rev().find(|origin| origin.before < line)?;
-        Some((of.name.clone(), line - of.before + of.skipped))
+        self.origins.iter().rposition(|origin| origin.before < line)
+    }
+
+    /// The name of a file, and which of its lines this one is.
+    pub fn origin(&self, place: usize, line: u32) -> Option<(String, u32)> {
+        let of = self.origins.get(place)?;
+        Some((of.name.clone(), line.saturating_sub(of.before).max(1) + of.skipped))
+    }
+
+    /// One file in a pack of its own, out of the bytes that the whole became.
+    pub fn alone(&self, place: usize, bytes: &[u8]) -> Option<Self> {
+        let of = self.origins.get(place)?;
+        let mut pack = Self::new(self.ending);
+        pack.add(&of.name, of.skipped, bytes.get(of.range.clone())?);
+        Some(pack)
     }
 }
 
@@ -128,10 +156,14 @@ mod tests {
         let text = String::from_utf8(bytes).unwrap();
         for (word, origin) in [("one", ("a", 1)), ("two", ("a", 2)), ("three", ("b", 11))] {
             let line = u32::try_from(text.lines().position(|line| line == word).unwrap() + 1).unwrap();
-            assert_eq!(pack.origin(line), Some((origin.0.to_owned(), origin.1)), "{word}");
+            let place = pack.place(line).unwrap();
+            assert_eq!(pack.origin(place, line), Some((origin.0.to_owned(), origin.1)), "{word}");
         }
-        assert_eq!(pack.origin(1), None);
+        assert_eq!(pack.place(1), None);
         assert_eq!(pack.take(7), None);
+        let mut alone = pack.alone(1, text.as_bytes()).unwrap();
+        assert_eq!(alone.take(0).unwrap().1, [GAP, b"three\n"].concat());
+        assert_eq!(alone.origin(0, 9), Some(("b".to_owned(), 11)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! How files lie together is in `pack`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -123,14 +123,39 @@ impl Staged {
         Ok(())
     }
 
-    /// Scans all of them. That all were looked at is proved by the number of bytes that gitleaks counts.
+    /// Scans all of them.
+    ///
+    /// A word of one file can make a rule look at its neighbours: what was found in a pack has to be found in its
+    /// file by itself too.
     pub async fn scan(
         &mut self,
         session: &Session,
         program: &'static Program,
         step: &Command,
     ) -> Result<Vec<Leak>, Unproven> {
-        for index in self.open.values().copied().collect::<Vec<_>>() {
+        let found = self.look(session, program, step).await?;
+        let places: BTreeSet<(usize, usize)> = found.iter().map(|(place, _)| *place).collect();
+        if !places.iter().any(|(pack, _)| self.packs[*pack].is_shared()) {
+            return Ok(found.into_iter().map(|(_, leak)| leak).collect());
+        }
+        let mut alone = Self::new(session.ctx())?;
+        for (pack, place) in places {
+            let path = self.folder.path().join(COPIES).join(self.packs[pack].file(pack));
+            let bytes = std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+            alone.packs.extend(self.packs[pack].alone(place, &bytes));
+        }
+        let found = alone.look(session, program, step).await?;
+        Ok(found.into_iter().map(|(_, leak)| leak).collect())
+    }
+
+    /// One run of gitleaks. That it looked at everything is proved by the number of bytes that it counts.
+    async fn look(
+        &mut self,
+        session: &Session,
+        program: &'static Program,
+        step: &Command,
+    ) -> Result<Vec<((usize, usize), Leak)>, Unproven> {
+        for index in 0..self.packs.len() {
             self.write(index)?;
         }
         if self.bytes == 0 {
@@ -152,22 +177,22 @@ impl Staged {
             let scanned = scanned.map_or_else(|| "an unknown number".to_owned(), |n| n.to_string());
             return Err(session.not_run(format!("gitleaks looked at {scanned} of {} bytes", self.bytes)).into());
         }
-        let leak = |entry: Entry| {
-            let (origin, line) = self.origin(&entry.file, entry.start_line)?;
-            Some(Leak { origin, rule: entry.rule, description: entry.description, line })
-        };
         let all = entries.len();
-        let leaks: Vec<Leak> = entries.into_iter().filter_map(leak).collect();
+        let leaks: Vec<_> = entries.into_iter().filter_map(|entry| self.leak(entry)).collect();
         if leaks.len() < all {
             return Err(session.not_run("gitleaks reported a file that it was not given").into());
         }
         Ok(leaks)
     }
 
-    fn origin(&self, file: &str, line: u32) -> Option<(String, u32)> {
-        let name = Path::new(file).file_name()?.to_str()?;
+    /// What was found, with its pack and its place there.
+    fn leak(&self, entry: Entry) -> Option<((usize, usize), Leak)> {
+        let name = Path::new(&entry.file).file_name()?.to_str()?;
         let index: usize = name.split('.').next()?.parse().ok()?;
-        self.packs.get(index)?.origin(line)
+        let pack = self.packs.get(index)?;
+        let place = pack.place(entry.start_line)?;
+        let (origin, line) = pack.origin(place, entry.start_line)?;
+        Some(((index, place), Leak { origin, rule: entry.rule, description: entry.description, line }))
     }
 }
 
