@@ -65,7 +65,7 @@ impl Project {
         let mut env = BTreeMap::new();
         // Nothing of the surroundings but what finds programs and packages: no CI variables, no pytest options.
         for (name, value) in std::env::vars() {
-            let kept = ["PATH", "HOME", "PYENV_ROOT", "TMPDIR"].contains(&name.as_str());
+            let kept = ["PATH", "HOME", "PYENV_ROOT", "RUSTUP_HOME", "CARGO_HOME", "TMPDIR"].contains(&name.as_str());
             let network = ["SSL_CERT", "CA_BUNDLE", "PROXY", "proxy", "PIP_CERT", "UV_CACHE_DIR", "INDEX"];
             if kept || network.iter().any(|part| name.contains(part)) {
                 env.insert(name, value);
