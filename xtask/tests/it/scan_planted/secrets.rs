@@ -48,7 +48,7 @@ fn secrets_in_the_working_tree_and_in_the_history() {
     project.write("side.txt", "side\n");
     project.commit();
     project.git(&["checkout", "-q", "main"]);
-    assert!(project.git_output(&["merge", "-q", "--no-ff", "--no-commit", "side"]).status.success());
+    project.git(&["merge", "-q", "--no-ff", "--no-commit", "side"]);
     let merged = commit_and_remove(project, "shop/__init__.py", &format!("\nID = \"{key}\"\n"));
     let ran = project.xtask(&GUARDS);
     let expected = [
