@@ -8,7 +8,7 @@ use rustsec::{Database, Lockfile, Report};
 use time::OffsetDateTime;
 
 use super::super::ran;
-use super::{FIX, fresh};
+use super::{FIX, fresh, line_of};
 use crate::config::Dependencies;
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs, action};
@@ -84,10 +84,7 @@ async fn run(session: Session, lock: String, dependencies: Dependencies) -> Resu
 }
 
 fn findings(ctx: &Ctx, lock: &str, text: &str, report: &Report) -> Vec<Finding> {
-    let line = |name: &str| {
-        let entry = format!("name = \"{name}\"");
-        u32::try_from(text.lines().position(|line| line == entry)? + 1).ok()
-    };
+    let line = |name: &str| line_of(text, name);
     let vulnerable = report.vulnerabilities.list.iter().map(|found| {
         let date = &found.advisory.date;
         let month = time::Month::try_from(u8::try_from(date.month()).unwrap_or_default()).ok();

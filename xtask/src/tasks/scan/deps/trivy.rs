@@ -8,8 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::super::{own_config, parse, ran, severity, write_own_config};
-use super::FIX;
-use super::pip_audit::line_of;
+use super::{FIX, line_of};
 use crate::config::Dependencies;
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs, action};
@@ -157,10 +156,7 @@ fn finding(ctx: &Ctx, folder: &str, target: &str, found: &Vulnerability) -> Find
     let path = if ctx.root.join(folder).is_file() { folder.to_owned() } else { format!("{folder}/{target}") };
     let path = ctx.relative(path.as_ref());
     let text = path.as_ref().and_then(|path| std::fs::read_to_string(ctx.root.join(path)).ok()).unwrap_or_default();
-    let named = format!("name = \"{}\"", found.pkg_name);
-    let line = line_of(&text, &found.pkg_name)
-        .or_else(|| u32::try_from(text.lines().position(|line| line == named)? + 1).ok());
-    policy::vulnerable(&ctx.config.policy, ctx.started.date(), &known).at(path, line)
+    policy::vulnerable(&ctx.config.policy, ctx.started.date(), &known).at(path, line_of(&text, &found.pkg_name))
 }
 
 /// R12: a data base that is too old knows nothing of what is new.

@@ -164,6 +164,7 @@ mod tests {
         let mut alone = pack.alone(1, text.as_bytes()).unwrap();
         assert_eq!(alone.take(0).unwrap().1, [GAP, b"three\n"].concat());
         assert_eq!(alone.origin(0, 9), Some(("b".to_owned(), 11)));
+        assert!(pack.alone(1, &text.as_bytes()[..20]).is_none(), "what is cut off is not taken for nothing");
     }
 
     #[test]

@@ -142,7 +142,8 @@ impl Staged {
         for (pack, place) in places {
             let path = self.folder.path().join(COPIES).join(self.packs[pack].file(pack));
             let bytes = std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
-            alone.packs.extend(self.packs[pack].alone(place, &bytes));
+            let file = self.packs[pack].alone(place, &bytes);
+            alone.packs.push(file.ok_or_else(|| session.not_run("a file that gitleaks named is not there any more"))?);
         }
         let found = alone.look(session, program, step).await?;
         Ok(found.into_iter().map(|(_, leak)| leak).collect())
