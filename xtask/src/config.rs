@@ -14,10 +14,12 @@ use serde::{Deserialize, Serialize};
 use crate::exit::UsageError;
 
 mod policy;
+mod requests;
 mod scan;
 mod values;
 
 pub use policy::{Ignore, Licences, Policy, Vulnerabilities};
+pub use requests::{Request, Service, Smoke};
 pub use scan::{Dependencies, Dockerfile, Locks, Manifests, Sast, Sbom, Secrets, Shell, Tools, Workflows};
 pub use values::parse_duration;
 use values::{date, duration};
@@ -61,6 +63,13 @@ pub struct Config {
     pub sbom: Option<Sbom>,
     /// Which licences the packages of the SBOM may have.
     pub licences: Option<Licences>,
+    /// What the backend is asked and has to answer, by name.
+    #[serde(default)]
+    pub requests: BTreeMap<String, Request>,
+    /// How the backend is started where no image of it is at hand.
+    pub service: Option<Service>,
+    /// Declares the questions that tell whether a running backend works.
+    pub smoke: Option<Smoke>,
     /// What breaks a gate that scans.
     #[serde(default)]
     pub policy: Policy,
@@ -246,6 +255,31 @@ impl Config {
         Ok(config)
     }
 
+    /// Every request can be sent, its shape can be met, and every name that is used is that of a request.
+    fn check_requests(&self) -> Result<(), String> {
+        for (name, request) in &self.requests {
+            let is_sendable = request.path().starts_with('/') && request.send.split(' ').count() == 2;
+            if !is_sendable || !request.method().bytes().all(|byte| byte.is_ascii_uppercase()) {
+                return Err(format!("requests.{name}.send: `{}` is not like `GET /health`", request.send));
+            }
+            if request.json.is_some() && request.text.is_some() {
+                return Err(format!("requests.{name} has both `json` and `text`"));
+            }
+            if let Some(defect) = request.body.as_ref().and_then(crate::shape::defect) {
+                return Err(format!("requests.{name}.body: {defect}"));
+            }
+        }
+        let service = self.service.iter().flat_map(|service| [&service.alive, &service.ready]);
+        let smoke = self.smoke.iter().flat_map(|smoke| &smoke.requests);
+        match smoke.chain(service).find(|name| !self.requests.contains_key(*name)) {
+            Some(unknown) => {
+                let known: Vec<&str> = self.requests.keys().map(String::as_str).collect();
+                Err(format!("no request is named `{unknown}` (there are: {})", known.join(", ")))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn check(&self) -> Result<(), String> {
         let mut seen = std::collections::BTreeSet::new();
         for version in &self.python.versions {
@@ -268,6 +302,7 @@ impl Config {
         if self.licences.is_some() && self.sbom.is_none() {
             return Err("[licences] needs [sbom]".into());
         }
+        self.check_requests()?;
         if let Some(ignore) = self.ignore.iter().find(|ignore| ignore.reason.trim().is_empty()) {
             return Err(format!("the ignore of `{}` in `{}` has no reason", ignore.rule, ignore.gate));
         }

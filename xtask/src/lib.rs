@@ -13,6 +13,7 @@ pub mod exit;
 pub mod model;
 pub mod policy;
 pub mod report;
+pub mod shape;
 pub mod tasks;
 pub mod text;
 pub mod tools;

@@ -27,6 +27,8 @@ pub struct Gate {
     pub after: Vec<String>,
     /// Alone on the machine, for what measures time.
     pub quiet: bool,
+    /// Never taken from the store: what it makes does not lie in files alone.
+    pub fresh: bool,
     /// What its work is counted in.
     pub unit: &'static str,
     /// The tool's name, and the lock that pins its version.
@@ -78,6 +80,7 @@ impl fmt::Debug for Gate {
             .field("id", &self.id)
             .field("after", &self.after)
             .field("quiet", &self.quiet)
+            .field("fresh", &self.fresh)
             .field("unit", &self.unit)
             .field("tool", &self.tool)
             .field("inputs", &self.inputs)
@@ -96,6 +99,7 @@ impl Default for Gate {
             id: String::new(),
             after: Vec::new(),
             quiet: false,
+            fresh: false,
             unit: "things",
             tool: ("", String::new()),
             inputs: Inputs::default(),

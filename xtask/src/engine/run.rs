@@ -213,11 +213,12 @@ impl Run<'_> {
     }
 
     fn cached(&self, gate: &Gate, unfinished: &GateReport, key: Option<&Key>) -> Option<GateReport> {
-        let key = key.filter(|_| self.options.cache);
+        let key = key.filter(|_| self.options.cache && !gate.fresh);
         let young = key.filter(|key| self.is_young(gate, &key.digest()));
         let taken = young.and_then(|key| self.store.take(&gate.id, &key.digest(), &self.machine.ctx.out));
         if self.options.explain && taken.is_none() {
             let because = match (key, self.store.newest_key(&gate.id)) {
+                _ if gate.fresh => "it is run each time: what it makes does not lie in files alone".to_owned(),
                 (None, _) => "there is no key (the cache is off, or an interpreter is missing)".to_owned(),
                 (Some(_), None) => "no result is stored".to_owned(),
                 (Some(_), _) if key.is_some() && young.is_none() => {
@@ -275,6 +276,7 @@ impl Run<'_> {
         report.artifacts.retain(|artifact| self.machine.ctx.out.join(artifact).exists());
         if let Some(key) = ended.key
             && self.options.cache
+            && !gate.fresh
             && report.verdict == Verdict::Pass
         {
             // A result that cannot be stored is a slower next run and no worse answer.

@@ -5,6 +5,7 @@ pub mod archive;
 pub mod cancel;
 pub mod catalog;
 pub mod command;
+pub mod containers;
 pub mod download;
 pub mod environment;
 pub mod git;

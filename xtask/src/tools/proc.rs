@@ -270,6 +270,42 @@ impl Runner {
     }
 }
 
+/// A command that runs when this value is dropped, whatever ended its owner: it removes what a process's end
+/// does not (a container, a network).
+#[derive(Debug)]
+pub struct Undo {
+    command: Option<Command>,
+    env: BTreeMap<String, String>,
+}
+
+impl Undo {
+    /// Runs `command` with the runner's environment when it is dropped.
+    pub fn new(runner: &Runner, command: Command) -> Self {
+        Self { command: Some(command), env: runner.env.clone() }
+    }
+
+    /// It has been done already.
+    pub fn forget(mut self) {
+        self.command = None;
+    }
+}
+
+impl Drop for Undo {
+    #[allow(
+        clippy::disallowed_types,
+        clippy::disallowed_methods,
+        reason = "the one door through which processes are started"
+    )]
+    fn drop(&mut self) {
+        let Some(command) = self.command.take() else { return };
+        let mut process = std::process::Command::new(&command.program);
+        process.args(&command.args).env_clear().envs(&self.env).envs(&command.env).current_dir(&command.cwd);
+        process.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // What it cannot remove now, the next run finds in the ledger.
+        let _left = process.status();
+    }
+}
+
 fn exit_of(status: ExitStatus) -> Exit {
     use std::os::unix::process::ExitStatusExt as _;
     match (status.code(), status.signal()) {
