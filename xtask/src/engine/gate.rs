@@ -25,6 +25,8 @@ pub struct Gate {
     pub id: String,
     /// Gates whose artifacts this one reads. It runs after them, and does not run without them.
     pub after: Vec<String>,
+    /// Gates that it waits for where they are planned, and does without where they did not run.
+    pub waits_for: Vec<String>,
     /// Alone on the machine, for what measures time.
     pub quiet: bool,
     /// Never taken from the store: what it makes does not lie in files alone.
@@ -49,6 +51,18 @@ pub struct Gate {
     pub elsewhere: Option<GateReport>,
     /// Does it.
     pub action: Action,
+}
+
+impl Gate {
+    /// The gates that have ended before it starts, whatever became of those that it only waits for.
+    pub fn earlier(&self) -> impl Iterator<Item = &String> {
+        self.after.iter().chain(&self.waits_for)
+    }
+
+    /// The first gate before it whose work lies on the machine and not in files alone: it runs where that one ran.
+    pub fn bound_to<'a>(&self, gates: &'a [Self]) -> Option<&'a Self> {
+        self.earlier().find_map(|id| gates.iter().find(|gate| gate.id == *id && gate.fresh))
+    }
 }
 
 /// What the cache key of a gate covers, beside the gate itself and the reports of gates it comes after.
@@ -79,6 +93,7 @@ impl fmt::Debug for Gate {
         f.debug_struct("Gate")
             .field("id", &self.id)
             .field("after", &self.after)
+            .field("waits_for", &self.waits_for)
             .field("quiet", &self.quiet)
             .field("fresh", &self.fresh)
             .field("unit", &self.unit)
@@ -98,6 +113,7 @@ impl Default for Gate {
         Self {
             id: String::new(),
             after: Vec::new(),
+            waits_for: Vec::new(),
             quiet: false,
             fresh: false,
             unit: "things",

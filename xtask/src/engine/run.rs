@@ -179,7 +179,9 @@ impl Run<'_> {
         let quiet_runs = places.values().any(|&index| gates[index].quiet);
         waiting.iter().copied().find(|&index| {
             let gate = &gates[index];
-            let ready = gate.after.iter().all(|id| self.done.contains_key(id));
+            let is_planned = |id: &String| gates.iter().any(|gate| gate.id == *id);
+            let done = |id: &String| self.done.contains_key(id);
+            let ready = gate.after.iter().all(done) && gate.waits_for.iter().all(|id| done(id) || !is_planned(id));
             let room = if gate.quiet { busy == 0 } else { busy < self.options.jobs && !quiet_runs };
             ready && room
         })
@@ -208,7 +210,7 @@ impl Run<'_> {
     }
 
     async fn key(&self, gate: &Gate) -> Result<Option<Key>> {
-        let before: Vec<&GateReport> = gate.after.iter().filter_map(|id| self.done.get(id)).collect();
+        let before: Vec<&GateReport> = gate.earlier().filter_map(|id| self.done.get(id)).collect();
         Key::of(gate, self.machine, self.snapshot, &before).await
     }
 
@@ -290,7 +292,7 @@ impl Run<'_> {
     /// Stores a pass, unless what it depends on changed while it ran.
     async fn store_if_unchanged(&self, gate: &Gate, report: &GateReport, key: &Key) -> Result<()> {
         let now = self.machine.snapshot().await?;
-        let before: Vec<&GateReport> = gate.after.iter().filter_map(|id| self.done.get(id)).collect();
+        let before: Vec<&GateReport> = gate.earlier().filter_map(|id| self.done.get(id)).collect();
         match Key::of(gate, self.machine, &now, &before).await? {
             Some(after) if after == *key => self.store.put(report, key, &self.machine.ctx.out),
             changed => {
@@ -433,6 +435,20 @@ mod tests {
         );
         assert_eq!(ran.gates[1].fix, "get it");
         assert!(!ran.defect);
+    }
+
+    #[tokio::test]
+    async fn what_only_waits_for_a_gate_runs_after_it_and_without_it() {
+        let diary = Diary::default();
+        let waiting = |id: &str, passes: Action| Gate { waits_for: vec!["late".to_owned()], ..gate(id, &[], passes) };
+        let gates = vec![waiting("b", passing(&diary)), gate("late", &[], passing(&diary))];
+        let (ran_late, _folder) = ran(gates, Options::default(), |_| {}).await;
+        assert!(ran_late.gates.iter().all(|gate| gate.verdict == Verdict::Pass));
+        assert_eq!(*diary.lock().unwrap(), ["+late", "-late", "+b", "-b"]);
+        let gates = vec![waiting("b", passing(&diary)), not_running("late", &[]), waiting("c", passing(&diary))];
+        let (ran_without, _folder) = ran(gates, Options::default(), |_| {}).await;
+        let expected = [("b", Verdict::Pass, ""), ("late", Verdict::DidNotRun, "no tool"), ("c", Verdict::Pass, "")];
+        assert_eq!(verdicts(&ran_without), expected);
     }
 
     #[tokio::test]

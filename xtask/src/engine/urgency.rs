@@ -10,9 +10,10 @@ const LATER: i32 = 15;
 
 /// Indexes of gates in the order in which they are best started, and the nice value of each gate.
 pub fn rank(gates: &[Gate]) -> (Vec<usize>, Vec<i32>) {
-    let needed: Vec<bool> = gates.iter().map(|gate| gates.iter().any(|other| other.after.contains(&gate.id))).collect();
+    let is_needed = |gate: &Gate| gates.iter().any(|other| other.earlier().any(|id| *id == gate.id));
+    let needed: Vec<bool> = gates.iter().map(is_needed).collect();
     let (first, rest): (Vec<usize>, Vec<usize>) = (0..gates.len()).partition(|&index| needed[index]);
-    let gives_way = |index: usize| !first.is_empty() && !needed[index] && gates[index].after.is_empty();
+    let gives_way = |index: usize| !first.is_empty() && !needed[index] && gates[index].earlier().next().is_none();
     let nice = (0..gates.len()).map(|index| if gives_way(index) { LATER } else { 0 }).collect();
     (first.into_iter().chain(rest).collect(), nice)
 }

@@ -40,15 +40,15 @@ fn percent(text: &str) -> Result<u32, String> {
 pub async fn audit(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, sample: u32) -> Result<Done> {
     let machine = Machine::new(ctx.clone(), cancel.clone());
     let snapshot = machine.snapshot().await?;
-    let later =
-        ci::all_gates(ctx).into_iter().filter(|gate| !gate.after.is_empty()).map(|gate| gate.id).collect::<Vec<_>>();
+    let reads_others = |gate: &Gate| gate.earlier().next().is_some();
+    let later = ci::all_gates(ctx).into_iter().filter(reads_others).map(|gate| gate.id).collect::<Vec<_>>();
     if !later.is_empty() {
         events.send(Event::Note(format!("not audited, for they read what others leave: {}", later.join(", "))));
     }
     let scratch = ctx.store.join("audit");
     let store = Store::new(&ctx.store, ctx.started);
     let mut hits: Vec<(Gate, GateReport)> = Vec::new();
-    for gate in ci::all_gates(ctx).into_iter().filter(|gate| gate.after.is_empty()) {
+    for gate in ci::all_gates(ctx).into_iter().filter(|gate| !reads_others(gate)) {
         let key = Key::of(&gate, &machine, &snapshot, &[]).await?;
         if let Some(report) = key.and_then(|key| store.take(&gate.id, &key.digest(), &scratch)) {
             hits.push((gate, report));

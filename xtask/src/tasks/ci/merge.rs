@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 
 use super::super::checks::{self, Checks, Done};
 use super::jobs;
+use super::plan::leg;
 use crate::context::Ctx;
 use crate::disk::{is_inside, read_report};
 use crate::engine::gate::{Action, Gate, action};
@@ -47,8 +48,9 @@ pub async fn run(
             Err(why) => events.send(Event::Note(format!("`{}` does not count: {why}", path.display()))),
         }
     }
-    let join = |gate: Gate| if gate.after.is_empty() { joined(gate, &arrived) } else { gate };
-    let gates = jobs::gate(ctx).into_iter().chain(gates.into_iter().map(join)).collect();
+    let is_leg: Vec<bool> = gates.iter().map(|gate| leg(gate, &gates).is_some()).collect();
+    let join = |(gate, is_leg): (Gate, bool)| if is_leg { joined(gate, &arrived) } else { gate };
+    let gates = jobs::gate(ctx).into_iter().chain(gates.into_iter().zip(is_leg).map(join)).collect();
     let options = Options { cache: false, ..options };
     checks::run(ctx, cancel, events, Checks { task: "ci", gates, left_out: vec![], options }).await
 }

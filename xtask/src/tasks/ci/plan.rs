@@ -25,6 +25,8 @@ pub enum Format {
 struct PlannedGate<'a> {
     id: &'a str,
     after: &'a [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    waits_for: &'a [String],
     unit: &'a str,
     tool: &'a str,
     environments: Vec<&'a str>,
@@ -48,6 +50,7 @@ fn planned(gate: &Gate) -> PlannedGate<'_> {
     PlannedGate {
         id: &gate.id,
         after: &gate.after,
+        waits_for: &gate.waits_for,
         unit: gate.unit,
         tool: gate.tool.0,
         environments: gate.environments.iter().map(|spec| spec.name.as_str()).collect(),
@@ -60,6 +63,9 @@ fn text(ctx: &Ctx, gate: &Gate) -> String {
     let mut lines = vec![gate.id.clone()];
     if !gate.after.is_empty() {
         lines.push(format!("  after {}", gate.after.join(", ")));
+    }
+    if !gate.waits_for.is_empty() {
+        lines.push(format!("  waits for {}", gate.waits_for.join(", ")));
     }
     for spec in &gate.environments {
         lines.push(format!("  environment {}: Python {}, {}", spec.name, spec.python, spec.lock));
@@ -88,14 +94,23 @@ struct Job {
     runner: String,
 }
 
+/// The job that a gate is part of; `None` where it runs in `--merge`, because it reads what others leave in files.
+///
 /// A leg of the matrix is a job of its own. The gates of every other task are mostly small and share what they
-/// install: one job a task.
+/// install: one job a task. What a fresh gate makes stays on its machine, and so do the gates that use it.
+pub fn leg(gate: &Gate, gates: &[Gate]) -> Option<String> {
+    if let Some(first) = gate.bound_to(gates) {
+        return leg(first, gates);
+    }
+    let task = gate.id.split('/').next().unwrap_or(&gate.id);
+    let name = if task == "test-matrix" { gate.id.replace('/', "-") } else { task.to_owned() };
+    gate.after.is_empty().then_some(name)
+}
+
 fn matrix(ctx: &Ctx, gates: &[Gate]) -> Matrix {
     let runners = &ctx.config.runners;
     let mut jobs: Vec<(String, Vec<&Gate>)> = Vec::new();
-    for gate in gates.iter().filter(|gate| gate.after.is_empty()) {
-        let task = gate.id.split('/').next().unwrap_or(&gate.id);
-        let name = if task == "test-matrix" { gate.id.replace('/', "-") } else { task.to_owned() };
+    for (gate, name) in gates.iter().filter_map(|gate| Some((gate, leg(gate, gates)?))) {
         match jobs.iter_mut().find(|(known, _)| *known == name) {
             Some((_, together)) => together.push(gate),
             None => jobs.push((name, vec![gate])),
@@ -128,4 +143,27 @@ pub fn write_github(ctx: &Ctx, line: &str) -> Result<()> {
     let cannot = || format!("cannot write `{path}`");
     let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).with_context(cannot)?;
     file.write_all(line.as_bytes()).with_context(cannot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::gate::testing::planned as gate;
+
+    #[test]
+    fn what_uses_the_machine_of_a_fresh_gate_runs_in_its_job() {
+        let gates = [
+            gate("test-matrix/3.12", &[]),
+            gate("test-matrix/coverage", &["test-matrix/3.12"]),
+            Gate { fresh: true, ..gate("container/build", &[]) },
+            gate("container/test", &["container/build"]),
+            Gate { waits_for: vec!["container/build".to_owned()], ..gate("integration", &[]) },
+            gate("docs", &[]),
+        ];
+        let legs: Vec<Option<String>> = gates.iter().map(|gate| leg(gate, &gates)).collect();
+        let legs: Vec<Option<&str>> = legs.iter().map(Option::as_deref).collect();
+        let expected =
+            [Some("test-matrix-3.12"), None, Some("container"), Some("container"), Some("container"), Some("docs")];
+        assert_eq!(legs, expected);
+    }
 }

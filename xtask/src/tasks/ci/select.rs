@@ -7,7 +7,7 @@ use crate::exit::UsageError;
 
 /// The selected gates, and the ids of those left out. A name that fits nothing is a usage error.
 ///
-/// What a selected gate comes after is selected with it; what comes after a skipped gate is skipped too.
+/// What a selected gate comes after or waits for is selected with it; what comes after a skipped gate is skipped too.
 pub fn select(gates: Vec<Gate>, only: &[String], skip: &[String]) -> Result<(Vec<Gate>, Vec<String>)> {
     let ids: Vec<String> = gates.iter().map(|gate| gate.id.clone()).collect();
     for name in only.iter().chain(skip) {
@@ -20,7 +20,7 @@ pub fn select(gates: Vec<Gate>, only: &[String], skip: &[String]) -> Result<(Vec
     // Gates stand after those that they need, so one walk in each direction is enough.
     for index in (0..gates.len()).rev() {
         if wanted[index] {
-            for needed in &gates[index].after {
+            for needed in gates[index].earlier() {
                 ids.iter()
                     .zip(wanted.iter_mut())
                     .filter(|(id, _)| *id == needed)
@@ -66,21 +66,24 @@ mod tests {
             gate("m/2", &[]),
             gate("m/sum", &["m/1", "m/2"]),
             gate("docs", &[]),
+            Gate { waits_for: vec!["docs".to_owned()], ..gate("late", &[]) },
         ];
         let owned = |names: &[&str]| names.iter().map(|&n| n.to_owned()).collect::<Vec<_>>();
         let (gates, left_out) = select(gates, &owned(only), &owned(skip)).unwrap();
-        assert_eq!(gates.len() + left_out.len(), 5);
+        assert_eq!(gates.len() + left_out.len(), 6);
         gates.into_iter().map(|gate| gate.id).collect()
     }
 
     #[test]
     fn gates_are_selected_by_id_or_task_with_what_they_need() {
-        assert_eq!(chosen(&[], &[]).len(), 5);
+        assert_eq!(chosen(&[], &[]).len(), 6);
         assert_eq!(chosen(&["docs"], &[]), ["docs"]);
         assert_eq!(chosen(&["m"], &[]), ["m/1", "m/2", "m/sum"]);
         assert_eq!(chosen(&["m/sum"], &[]), ["m/1", "m/2", "m/sum"]);
         assert_eq!(chosen(&["m/1"], &[]), ["m/1"]);
-        assert_eq!(chosen(&[], &["m/2"]), ["hooks", "m/1", "docs"]);
+        assert_eq!(chosen(&[], &["m/2"]), ["hooks", "m/1", "docs", "late"]);
+        assert_eq!(chosen(&["late"], &[]), ["docs", "late"]);
+        assert_eq!(chosen(&["late"], &["docs"]), ["late"]);
         assert_eq!(chosen(&["m"], &["m/1"]), ["m/2"]);
     }
 
