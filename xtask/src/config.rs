@@ -13,11 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit::UsageError;
 
+mod environment;
 mod policy;
 mod requests;
 mod scan;
 mod values;
 
+pub use environment::{Environment, is_http};
 pub use policy::{Ignore, Licences, Policy, Vulnerabilities};
 pub use requests::{Request, Service, Smoke};
 pub use scan::{Dependencies, Dockerfile, Locks, Manifests, Sast, Sbom, Secrets, Shell, Tools, Workflows};
