@@ -10,6 +10,7 @@ pub mod disk;
 pub mod engine;
 pub mod event;
 pub mod exit;
+pub mod expect;
 pub mod model;
 pub mod policy;
 pub mod report;

@@ -33,7 +33,7 @@ fn assert_none(what: &str, found: Vec<String>) {
 
 #[test]
 fn a_layer_uses_only_those_below_it() {
-    let words = ["policy", "verdict", "exit", "text", "disk", "config", "event", "model", "context", "shape"];
+    let words = ["policy", "verdict", "exit", "text", "disk", "config", "event", "model", "context", "shape", "expect"];
     let layers: [(&str, &[&str]); 8] = [
         ("tools", &["tools"]),
         ("load", &["load"]),
