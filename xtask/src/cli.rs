@@ -13,7 +13,9 @@ use crate::event::Events;
 use crate::exit::{Code, UsageError};
 use crate::report::{self, Display};
 use crate::tasks::checks::{self, Checks, Done};
-use crate::tasks::{bench, cache, ci, docs, doctor, policy, pre_commit, sbom, scan, self_test, test_matrix, tools};
+use crate::tasks::{
+    bench, cache, ci, docs, doctor, policy, pre_commit, sbom, scan, self_test, smoke, test_matrix, tools,
+};
 use crate::tools::cancel::Cancel;
 use crate::tools::environment;
 use crate::tools::machine::Machine;
@@ -94,6 +96,8 @@ enum Task {
         #[arg(long)]
         serve: bool,
     },
+    /// Ask a running backend whether it works, or one that is started for it
+    Smoke(smoke::Args),
     /// Say what this machine has, what is missing, and the command that gets it
     Doctor,
     /// Check the pipeline's own code: format, lints, tests
@@ -208,6 +212,7 @@ impl Run {
             Task::Tools(tools::Args::Install { names }) => tools::plan(names, &ci::all_gates(ctx))?,
             Task::Tools(tools::Args::List) => vec![],
             Task::Docs { .. } => (docs::TASK.plan)(ctx),
+            Task::Smoke(args) => smoke::plan(ctx, &args.addresses(ctx)?),
             Task::Doctor => doctor::plan(ctx),
             Task::SelfTest => self_test::plan(ctx),
             Task::Ci(_) | Task::Cache(_) => ci::all_gates(ctx),
@@ -238,6 +243,7 @@ impl Run {
                 return Ok(Code::Passed.into());
             }
             Task::Docs { .. } => self.check("docs", true, cancel, events).await?,
+            Task::Smoke(_) => self.check("smoke", true, cancel, events).await?,
             Task::Doctor => self.check("doctor", false, cancel, events).await?,
             Task::SelfTest => self.check("self-test", false, cancel, events).await?,
             Task::Bench { args } => {

@@ -33,10 +33,13 @@ impl Environment {
         if !is_name || OTHERS.contains(&name) || !path.is_file() {
             let known = known(folder).join(", ");
             let known = if known.is_empty() { "none".to_owned() } else { known };
-            return Err(UsageError(format!("`{name}` is no environment of `{}` (there are: {known})", folder.display())));
+            return Err(UsageError(format!(
+                "`{name}` is no environment of `{}` (there are: {known})",
+                folder.display()
+            )));
         }
-        let text = std::fs::read_to_string(&path)
-            .map_err(|e| UsageError(format!("cannot read `{}`: {e}", path.display())))?;
+        let text =
+            std::fs::read_to_string(&path).map_err(|e| UsageError(format!("cannot read `{}`: {e}", path.display())))?;
         Self::parse(&text).map_err(|why| UsageError(format!("{}:{why}", path.display())))
     }
 

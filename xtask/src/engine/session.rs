@@ -49,17 +49,22 @@ impl Session {
         &self.machine.ctx
     }
 
+    /// Tells what the gate does now.
+    pub fn doing(&self, what: impl Into<String>) {
+        self.events.send(Event::Step { gate: self.gate.clone(), command: what.into() });
+    }
+
     /// Runs one command of the gate.
     pub async fn step(&self, command: &Command) -> Result<Ended> {
         // Places of this checkout are told as a person in it would write them.
         let shown = command.to_string().replace(&format!("{}/", self.ctx().root.display()), "");
-        self.events.send(Event::Step { gate: self.gate.clone(), command: shown });
+        self.doing(shown);
         self.runner.run(command).await
     }
 
     /// Makes an environment, or finds it made.
     pub async fn environment(&self, spec: &Spec) -> Result<Environment, Unproven> {
-        self.events.send(Event::Step { gate: self.gate.clone(), command: format!("environment {}", spec.name) });
+        self.doing(format!("environment {}", spec.name));
         let made = environment::ensure(&self.machine, &self.runner, spec).await;
         if let Some(uv) = self.machine.uv_from_path() {
             self.uses(uv);
@@ -69,7 +74,7 @@ impl Session {
 
     /// A program of the catalogue, installed if it is not there yet.
     pub async fn program(&self, program: &'static Program) -> Result<Installed, Unproven> {
-        self.events.send(Event::Step { gate: self.gate.clone(), command: format!("program {}", program.name) });
+        self.doing(format!("program {}", program.name));
         let installed = program::ensure(&self.machine, &self.runner, program).await?;
         self.uses(installed.tool.clone());
         Ok(installed)

@@ -14,6 +14,7 @@ pub mod pre_commit;
 pub mod sbom;
 pub mod scan;
 pub mod self_test;
+pub mod smoke;
 pub mod subjects;
 pub mod test_matrix;
 pub mod tools;
@@ -53,8 +54,16 @@ pub struct Subject {
 pub const UNLISTED: fn(&Config) -> Option<Vec<String>> = |_| None;
 
 /// Every task whose gates are part of `ci`, in pipeline order.
-pub const ALL: &[Task] =
-    &[subjects::TASK, policy::TASK, pre_commit::TASK, test_matrix::TASK, scan::TASK, sbom::TASK, docs::TASK];
+pub const ALL: &[Task] = &[
+    subjects::TASK,
+    policy::TASK,
+    pre_commit::TASK,
+    test_matrix::TASK,
+    scan::TASK,
+    sbom::TASK,
+    docs::TASK,
+    smoke::TASK,
+];
 
 /// The subjects that the configuration does not declare, and the service that no key is set for.
 pub fn not_configured(ctx: &Ctx) -> Vec<String> {

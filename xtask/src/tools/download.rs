@@ -19,14 +19,17 @@ const LARGEST: usize = 512 << 20;
 
 /// A client with our patience; TLS by rustls with the machine's certificates, proxies from the environment.
 pub fn client() -> Result<reqwest::Client> {
+    builder().build().context("cannot make an HTTP client")
+}
+
+/// The same, before it is made.
+pub fn builder() -> reqwest::ClientBuilder {
     // The first installation counts; another one is the same provider.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .connect_timeout(PATIENCE)
         .read_timeout(PATIENCE)
         .user_agent(concat!("forgetm-xtask/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .context("cannot make an HTTP client")
 }
 
 /// Downloads `url` to `target`.

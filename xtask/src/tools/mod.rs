@@ -11,6 +11,7 @@ pub mod environment;
 pub mod git;
 pub mod git_index;
 pub mod golang;
+pub mod http;
 pub mod machine;
 pub mod proc;
 pub mod program;

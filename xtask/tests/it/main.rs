@@ -22,5 +22,6 @@ mod scan_broken;
 mod scan_elsewhere;
 mod scan_planted;
 mod second_project;
+mod smoke;
 mod support;
 mod tidy;

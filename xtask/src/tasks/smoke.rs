@@ -1,0 +1,133 @@
+//! `smoke [ENV | --url URL]`: does a running backend do what it is for? Every request of `[smoke]` to every instance.
+//!
+//! Each instance is asked by an address of its own: behind a balancer one that works hides one that does not. Without
+//! an address the backend is started for it, as `integration` does.
+
+use reqwest::Client;
+
+use super::{Subject, Task, UNLISTED};
+use crate::config::{Config, Environment, Request, is_http};
+use crate::context::Ctx;
+use crate::engine::gate::{Gate, Inputs, action};
+use crate::engine::session::Session;
+use crate::exit::UsageError;
+use crate::expect::judge;
+use crate::tools::http::{self, Unanswered};
+use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Work};
+
+/// What answers, as the report names it.
+const TOOL: &str = "reqwest";
+
+/// The task.
+pub const TASK: Task = Task {
+    name: "smoke",
+    subjects: &[Subject {
+        table: "smoke",
+        declared: |config| config.smoke.is_some(),
+        markers: &[],
+        within: &[],
+        listed: UNLISTED,
+    }],
+    plan: |ctx| plan(ctx, &[]),
+};
+
+/// What the command line says.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Args {
+    /// The environment whose URL and instances are asked
+    #[arg(value_name = "ENV", conflicts_with = "url")]
+    pub environment: Option<String>,
+    /// An instance to ask, such as http://127.0.0.1:8000; may be given several times
+    #[arg(long, value_name = "URL")]
+    pub url: Vec<String>,
+}
+
+impl Args {
+    /// The addresses to ask; none where the backend is to be started.
+    pub fn addresses(&self, ctx: &Ctx) -> Result<Vec<String>, UsageError> {
+        if let Some(wrong) = self.url.iter().find(|url| !is_http(url)) {
+            return Err(UsageError(format!("`{wrong}` is no address like http://127.0.0.1:8000")));
+        }
+        match &self.environment {
+            Some(name) => Ok(Environment::load(&ctx.config_dir, name)?.addresses().cloned().collect()),
+            None => Ok(self.url.clone()),
+        }
+    }
+}
+
+/// One gate over all `addresses`; none of them: the backend is started.
+pub fn plan(ctx: &Ctx, addresses: &[String]) -> Vec<Gate> {
+    let Config { smoke: Some(smoke), requests, .. } = &ctx.config else { return vec![] };
+    let asked: Vec<(String, Request)> =
+        smoke.requests.iter().filter_map(|name| Some((name.clone(), requests.get(name)?.clone()))).collect();
+    let settings = format!("{asked:?} {addresses:?}");
+    let (addresses, again) = (addresses.to_vec(), again(addresses));
+    vec![Gate {
+        id: "smoke".to_owned(),
+        unit: "requests",
+        tool: (TOOL, "Cargo.lock".to_owned()),
+        fresh: !addresses.is_empty(),
+        inputs: Inputs { settings, ..Inputs::default() },
+        again: again.clone(),
+        action: action(move |session| run(session, addresses.clone(), asked.clone(), again.clone())),
+        ..Gate::default()
+    }]
+}
+
+fn again(addresses: &[String]) -> String {
+    let urls: String = addresses.iter().map(|address| format!(" --url {address}")).collect();
+    format!("cargo xtask smoke{urls}")
+}
+
+async fn run(
+    session: Session,
+    addresses: Vec<String>,
+    asked: Vec<(String, Request)>,
+    again: String,
+) -> Result<Outcome, Unproven> {
+    let client = http::client()?;
+    let (mut count, mut findings) = (0, Vec::new());
+    for address in &addresses {
+        let (answered, found) = instance(&session, &client, address, &asked).await?;
+        count += answered;
+        findings.extend(found);
+    }
+    let declared = (addresses.len() * asked.len()) as u64;
+    let fix = format!("mend what answers, then `{again}`");
+    Ok(Outcome::Ran(Evidence {
+        work: Work::new(count, "requests"),
+        declared: Some(declared),
+        findings,
+        artifacts: vec![],
+        fix,
+    }))
+}
+
+/// Asks one instance everything. Where nobody listens nothing is proved; silence of one that listens is a finding.
+async fn instance(
+    session: &Session,
+    client: &Client,
+    address: &str,
+    asked: &[(String, Request)],
+) -> Result<(u64, Vec<Finding>), Unproven> {
+    let (mut has_answered, mut findings) = (false, Vec::new());
+    for (name, request) in asked {
+        session.doing(format!("{} {address}{}", request.method(), request.path()));
+        let fault = match http::ask(client, address, request).await {
+            Err(Unanswered::NotReached(why)) if !has_answered => {
+                let fix = "see whether it runs and whether this machine may reach it, then run again";
+                return Err(NotRun::new(format!("`{address}` cannot be reached: {why}"), fix).into());
+            }
+            // One that answered a moment ago and is gone now has failed.
+            Err(unanswered) => Err(unanswered.to_string()),
+            Ok(answer) => judge(request, &answer),
+        };
+        has_answered = true;
+        session.note(&format!("{address} {name}: {}", fault.as_ref().err().map_or("as expected", String::as_str)))?;
+        if let Err(fault) = fault {
+            let message = format!("{address}: {}: {fault}", request.send);
+            findings.push(Finding::new(name, Severity::High, message));
+        }
+    }
+    Ok((asked.len() as u64, findings))
+}
