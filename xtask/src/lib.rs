@@ -14,6 +14,7 @@ pub mod expect;
 pub mod model;
 pub mod policy;
 pub mod report;
+pub mod services;
 pub mod shape;
 pub mod tasks;
 pub mod text;

@@ -93,6 +93,14 @@ impl Redactor {
         Self { needles }
     }
 
+    /// The same, which knows one more secret: one that was made while the run went on.
+    #[must_use]
+    pub fn and(&self, secret: &str) -> Self {
+        let mut needles = [self.needles.clone(), Self::new([secret]).needles].concat();
+        needles.sort_by_key(|n| std::cmp::Reverse(n.len()));
+        Self { needles }
+    }
+
     /// [`clean`], with every known secret value replaced.
     pub fn clean(&self, text: &str) -> String {
         self.redact(&clean(text))

@@ -87,6 +87,11 @@ impl Session {
         Ok(self.step(&step).await?)
     }
 
+    /// What runs the gate's commands, for services that live beside it.
+    pub fn runner(&self) -> &Runner {
+        &self.runner
+    }
+
     /// Remembers a program for the gate's report.
     pub fn uses(&self, tool: Tool) {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);

@@ -125,11 +125,7 @@ impl Runner {
         };
         let stdout = self.collect(child.stdout.take(), &log);
         let stderr = self.collect(child.stderr.take(), &log);
-        if let Some(mut stdin) = child.stdin.take() {
-            let text = command.stdin.clone();
-            // A program that does not read its input is no error of ours.
-            tokio::spawn(async move { stdin.write_all(text.as_bytes()).await });
-        }
+        feed(&mut child, command);
         let exit = self.wait(&mut child, &group, command.timeout).await?;
         group.kill(Signal::KILL);
         Ok(Ended { exit, stdout: stdout.finish().await, stderr: stderr.finish().await })
@@ -141,10 +137,7 @@ impl Runner {
         let stdin = if command.stdin.is_empty() { Stdio::null() } else { Stdio::piped() };
         process.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
         let mut child = process.spawn().with_context(|| format!("cannot start `{command}`"))?;
-        if let Some(mut stdin) = child.stdin.take() {
-            let text = command.stdin.clone();
-            tokio::spawn(async move { stdin.write_all(text.as_bytes()).await });
-        }
+        feed(&mut child, command);
         let output = child.wait_with_output().await.with_context(|| format!("cannot wait for `{command}`"))?;
         if !output.status.success() {
             let words = self.redactor.clean(&String::from_utf8_lossy(&output.stderr));
@@ -159,6 +152,7 @@ impl Runner {
         let (mut child, group) = self.spawn(command).with_context(|| format!("cannot start `{command}`"))?;
         self.collect(child.stdout.take(), &log);
         self.collect(child.stderr.take(), &log);
+        feed(&mut child, command);
         Ok(Server { child, _group: group })
     }
 
@@ -306,6 +300,14 @@ impl Drop for Undo {
     }
 }
 
+/// Writes what the command reads. A program that does not read its input is no error of ours.
+fn feed(child: &mut Child, command: &Command) {
+    if let Some(mut stdin) = child.stdin.take() {
+        let text = command.stdin.clone();
+        tokio::spawn(async move { stdin.write_all(text.as_bytes()).await });
+    }
+}
+
 fn exit_of(status: ExitStatus) -> Exit {
     use std::os::unix::process::ExitStatusExt as _;
     match (status.code(), status.signal()) {
@@ -325,6 +327,14 @@ impl Server {
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<Exit> {
         self.child.try_wait().ok().flatten().map(exit_of)
+    }
+
+    /// Asks it to end, as an orchestrator does: SIGTERM to the program that was started.
+    pub fn terminate(&self) {
+        if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
+            // One that is gone already has done what it was asked.
+            let _gone = kill_process(pid, Signal::TERM);
+        }
     }
 }
 

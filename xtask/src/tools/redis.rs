@@ -1,5 +1,8 @@
-//! A real Redis for one gate: on a socket of its own, ready before it is used, gone afterwards.
+//! A real Redis for one gate: on a socket or an address of its own, ready before it is used, gone afterwards.
+//!
+//! One with an address has a password, which is told by configuration on standard input and never by an argument.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -55,13 +58,65 @@ pub async fn start(machine: &Machine, runner: &Runner, program: &Path) -> Result
         .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
         .arg(&socket);
     let mut server = runner.serve(&command)?;
+    ready(&mut server, program, &Door::Socket(socket.clone())).await?;
+    Ok(Redis { url: format!("unix://{}", socket.display()), _server: server, _folder: folder })
+}
+
+/// A server on an address: what has to be known to start it again as the same one.
+#[derive(Clone, Debug)]
+pub struct At {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What its clients have to say.
+    pub password: String,
+}
+
+/// Starts `program` on an address and waits until it answers there; it keeps nothing on the disk.
+pub async fn start_at(runner: &Runner, program: &Path, at: &At) -> Result<Server, Unproven> {
+    let config = format!(
+        "bind {}\nport {}\nrequirepass {}\nprotected-mode no\nsave \"\"\nappendonly no\n",
+        at.listen.ip(),
+        at.listen.port(),
+        at.password,
+    );
+    let folder = program.parent().unwrap_or(program);
+    let mut server = runner.serve(&Command::new(program, folder).args(["-"]).stdin(config))?;
+    ready(&mut server, program, &Door::Address(at.clone())).await?;
+    Ok(server)
+}
+
+/// Where a server is asked whether it is there.
+enum Door {
+    Socket(PathBuf),
+    Address(At),
+}
+
+impl Door {
+    async fn answers(&self) -> std::io::Result<bool> {
+        match self {
+            Self::Socket(path) => {
+                let stream = tokio::net::UnixStream::connect(path).await?;
+                says_pong(stream, "PING\r\n", b"+PONG").await
+            }
+            Self::Address(at) => {
+                let stream = tokio::net::TcpStream::connect(at.listen).await?;
+                says_pong(stream, &format!("AUTH {}\r\nPING\r\n", at.password), b"+OK\r\n+PONG").await
+            }
+        }
+    }
+}
+
+/// Polls until the server answers; its end, or its silence for [`READY_WITHIN`], is the reason why nothing was proved.
+async fn ready(server: &mut Server, program: &Path, door: &Door) -> Result<(), Unproven> {
     let begun = Instant::now();
     loop {
-        if answers(&socket).await {
-            let url = format!("unix://{}", socket.display());
-            return Ok(Redis { url, _server: server, _folder: folder });
-        }
+        // A server that takes the question and does not answer is not ready either.
+        let asked = tokio::time::timeout(Duration::from_secs(1), door.answers()).await;
         let ended = server.ended().map(|exit| exit.to_string());
+        // Another server on the same address would answer for one that could not start.
+        if ended.is_none() && asked.is_ok_and(|answered| answered.unwrap_or(false)) {
+            return Ok(());
+        }
         let late = (begun.elapsed() > READY_WITHIN).then(|| "it does not answer".to_owned());
         if let Some(why) = ended.or(late) {
             let reason = format!("`{}` did not get ready: {why}", program.display());
@@ -71,14 +126,12 @@ pub async fn start(machine: &Machine, runner: &Runner, program: &Path) -> Result
     }
 }
 
-async fn answers(socket: &Path) -> bool {
-    let ping = async {
-        let mut stream = tokio::net::UnixStream::connect(socket).await?;
-        stream.write_all(b"PING\r\n").await?;
-        let mut answer = [0; 5];
-        stream.read_exact(&mut answer).await?;
-        std::io::Result::Ok(answer == *b"+PONG")
-    };
-    // A server that takes the question and does not answer is not ready either.
-    tokio::time::timeout(Duration::from_secs(1), ping).await.is_ok_and(|answered| answered.unwrap_or(false))
+async fn says_pong<S>(mut stream: S, question: &str, expected: &[u8]) -> std::io::Result<bool>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    stream.write_all(question.as_bytes()).await?;
+    let mut answer = vec![0; expected.len()];
+    stream.read_exact(&mut answer).await?;
+    Ok(answer == expected)
 }
