@@ -39,7 +39,8 @@ impl Session {
         std::fs::write(&log, "").with_context(|| format!("cannot write `{}`", log.display()))?;
         let (to, id) = (events.clone(), gate.to_owned());
         let on_line = move |line: &str| to.send(Event::Line { gate: id.clone(), text: line.to_owned() });
-        let runner = Runner { log: Some(log), on_line: Some(Arc::new(on_line)), nice, ..machine.quiet() };
+        let ledger = machine.ledger.clone();
+        let runner = Runner { log: Some(log), on_line: Some(Arc::new(on_line)), nice, ledger, ..machine.quiet() };
         let (machine, events) = (machine.clone(), events.clone());
         Ok(Self { gate: gate.to_owned(), machine, runner, events, used: Arc::default() })
     }

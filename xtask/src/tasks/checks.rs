@@ -15,6 +15,7 @@ use crate::model::{GateReport, Report, SCHEMA};
 use crate::report::files_of_last_run;
 use crate::tools::cancel::{Cancel, Urgency};
 use crate::tools::git::Snapshot;
+use crate::tools::ledger;
 use crate::tools::machine::Machine;
 use crate::tools::program;
 use crate::tools::requirements;
@@ -56,6 +57,8 @@ pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, checks: Check
     let alone_here = alone(ctx, cancel, events).await?;
     files_of_last_run::remove(&ctx.out);
     let snapshot = machine.snapshot().await?;
+    // After the look at the tree: nothing below `target/` is believed that came with a commit.
+    ledger::sweep(&ctx.store, &machine.quiet()).await.into_iter().for_each(|note| events.send(Event::Note(note)));
     let mut report = begin(ctx, &snapshot, &checks);
     events.send(Event::Planned(Box::new(report.clone())));
     let planned = report.gates.clone();

@@ -300,6 +300,7 @@ mod tests {
                 log: None,
                 on_line: None,
                 nice: 0,
+                ledger: crate::tools::ledger::Ledger::default(),
             };
             Self(tempfile::tempdir().unwrap(), runner)
         }

@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, OnceCell};
 use super::acquire::{self, Uv};
 use super::cancel::Cancel;
 use super::git::Snapshot;
+use super::ledger::Ledger;
 use super::proc::Runner;
 use super::python::{self, Interpreter};
 use super::stat_cache::StatCache;
@@ -24,6 +25,8 @@ pub struct Machine {
     pub facts: StatCache,
     /// The switch that stops everything.
     pub cancel: Cancel,
+    /// Where this run writes down what a kill of it would leave.
+    pub ledger: Ledger,
     interpreters: Mutex<BTreeMap<String, Interpreter>>,
     uv: OnceCell<Uv>,
     environments: Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
@@ -34,6 +37,7 @@ impl Machine {
     pub fn new(ctx: Arc<Ctx>, cancel: Cancel) -> Self {
         let facts = StatCache::open(&ctx.store.join("cache/facts.json"));
         Self {
+            ledger: Ledger::new(&ctx.store),
             ctx,
             facts,
             cancel,
@@ -53,6 +57,7 @@ impl Machine {
             log: None,
             on_line: None,
             nice: 0,
+            ledger: Ledger::default(),
         }
     }
 

@@ -12,6 +12,7 @@ pub mod git;
 pub mod git_index;
 pub mod golang;
 pub mod http;
+pub mod ledger;
 pub mod machine;
 pub mod proc;
 pub mod program;

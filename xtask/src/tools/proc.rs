@@ -18,6 +18,7 @@ use tokio::process::Child;
 
 use super::cancel::{Cancel, Urgency};
 use super::command::Command;
+use super::ledger::{Ledger, Left, Note, is_absent};
 use crate::text::Redactor;
 
 /// Between SIGTERM and SIGKILL. Short enough that Ctrl-C is over within two seconds.
@@ -107,6 +108,8 @@ pub struct Runner {
     pub on_line: Option<OnLine>,
     /// The nice value of what it runs, 0 for as it comes.
     pub nice: i32,
+    /// Where it writes down what it starts, for the run after one that is killed.
+    pub ledger: Ledger,
 }
 
 impl Runner {
@@ -199,10 +202,11 @@ impl Runner {
         let stdin = if command.stdin.is_empty() { Stdio::null() } else { Stdio::piped() };
         process.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
         let child = process.spawn()?;
-        let group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
-        if self.nice != 0 && group.0.is_some() {
+        let leader = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let group = Group { leader, _note: self.ledger.process(leader, command) };
+        if self.nice != 0 && leader.is_some() {
             // A machine that does not let us only takes a little longer.
-            let _refused = setpriority_pgrp(group.0, self.nice);
+            let _refused = setpriority_pgrp(leader, self.nice);
         }
         Ok((child, group))
     }
@@ -270,12 +274,15 @@ impl Runner {
 pub struct Undo {
     command: Option<Command>,
     env: BTreeMap<String, String>,
+    note: Option<Note>,
 }
 
 impl Undo {
     /// Runs `command` with the runner's environment when it is dropped.
     pub fn new(runner: &Runner, command: Command) -> Self {
-        Self { command: Some(command), env: runner.env.clone() }
+        let Command { program, args, cwd, .. } = command.clone();
+        let note = Some(runner.ledger.write(&Left::Undo { program, args, cwd }));
+        Self { command: Some(command), env: runner.env.clone(), note }
     }
 
     /// It has been done already.
@@ -294,9 +301,14 @@ impl Drop for Undo {
         let Some(command) = self.command.take() else { return };
         let mut process = std::process::Command::new(&command.program);
         process.args(&command.args).env_clear().envs(&self.env).envs(&command.env).current_dir(&command.cwd);
-        process.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        // What it cannot remove now, the next run finds in the ledger.
-        let _left = process.status();
+        process.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let is_gone = process
+            .output()
+            .is_ok_and(|ended| ended.status.success() || is_absent(&String::from_utf8_lossy(&ended.stderr)));
+        // What cannot be removed now, the next run finds in the ledger.
+        if let Some(note) = self.note.take().filter(|_| !is_gone) {
+            note.keep();
+        }
     }
 }
 
@@ -329,6 +341,12 @@ impl Server {
         self.child.try_wait().ok().flatten().map(exit_of)
     }
 
+    /// The id of its process group.
+    #[cfg(test)]
+    pub fn group(&self) -> Option<i32> {
+        self._group.leader.map(|leader| leader.as_raw_nonzero().get())
+    }
+
     /// Asks it to end, as an orchestrator does: SIGTERM to the program that was started.
     pub fn terminate(&self) {
         if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
@@ -340,11 +358,14 @@ impl Server {
 
 /// A process group; killed when dropped.
 #[derive(Debug)]
-struct Group(Option<Pid>);
+struct Group {
+    leader: Option<Pid>,
+    _note: Note,
+}
 
 impl Group {
     fn kill(&self, signal: Signal) {
-        if let Some(pid) = self.0 {
+        if let Some(pid) = self.leader {
             // No such group: all its members are gone, which is what is wanted.
             let _gone = kill_process_group(pid, signal);
         }
@@ -395,7 +416,18 @@ mod tests {
     fn runner() -> (cancel::Canceller, Runner) {
         let (canceller, cancel) = cancel::pair();
         let env = BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]);
-        (canceller, Runner { env, redactor: Redactor::new(["hunter22"]), cancel, log: None, on_line: None, nice: 0 })
+        (
+            canceller,
+            Runner {
+                env,
+                redactor: Redactor::new(["hunter22"]),
+                cancel,
+                log: None,
+                on_line: None,
+                nice: 0,
+                ledger: Ledger::default(),
+            },
+        )
     }
 
     fn sh(script: &str) -> Command {

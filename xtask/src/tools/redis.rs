@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::command::Command;
 use super::environment::Environment;
+use super::ledger::{Left, Note};
 use super::machine::Machine;
 use super::proc::{Runner, Server};
 use crate::verdict::{NotRun, Unproven};
@@ -28,6 +29,7 @@ pub struct Redis {
     pub url: String,
     _server: Server,
     _folder: tempfile::TempDir,
+    _note: Note,
 }
 
 /// The server of the environment's lock, else one from PATH where the profile trusts it.
@@ -53,13 +55,14 @@ pub async fn start(machine: &Machine, runner: &Runner, program: &Path) -> Result
         .prefix("forge-redis-")
         .tempdir_in(temporary)
         .with_context(|| format!("cannot make a folder in `{temporary}`"))?;
+    let note = runner.ledger.write(&Left::Folder(folder.path().to_owned()));
     let socket = folder.path().join("redis.sock");
     let command = Command::new(program, folder.path())
         .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
         .arg(&socket);
     let mut server = runner.serve(&command)?;
     ready(&mut server, program, &Door::Socket(socket.clone())).await?;
-    Ok(Redis { url: format!("unix://{}", socket.display()), _server: server, _folder: folder })
+    Ok(Redis { url: format!("unix://{}", socket.display()), _server: server, _folder: folder, _note: note })
 }
 
 /// A server on an address: what has to be known to start it again as the same one.
