@@ -136,7 +136,7 @@ pub struct Backend {
 
 #[derive(Debug)]
 enum Running {
-    Container { container: Container, _logs: Option<Server> },
+    Container { container: Box<Container>, _logs: Option<Server> },
     Process(Server),
 }
 
@@ -170,7 +170,7 @@ impl Recipe {
             }
         };
         let logs = self.runner.serve(&engine.command(["logs", "--follow", &container.name]))?;
-        Ok(Backend { url, running: Running::Container { container, _logs: Some(logs) } })
+        Ok(Backend { url, running: Running::Container { container: Box::new(container), _logs: Some(logs) } })
     }
 
     fn start_process(&self, environment: &Environment) -> Result<Backend, Unproven> {

@@ -54,6 +54,9 @@ struct Redis {
     server: Option<Server>,
 }
 
+/// Programs from PATH that a stack may use in the profile `local`, for a gate's key.
+pub const PATH_TOOLS: [&str; 3] = ["redis-server", "valkey-server", "uv"];
+
 /// The environments that a stack may need, for a gate's key.
 pub fn environments(config: &Config) -> Vec<Spec> {
     let Some(service) = &config.service else { return vec![] };

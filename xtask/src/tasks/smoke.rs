@@ -12,10 +12,14 @@ use crate::engine::gate::{Gate, Inputs, action};
 use crate::engine::session::Session;
 use crate::exit::UsageError;
 use crate::expect::judge;
+use crate::services::stack::{self, Stack, Wanted};
 use crate::tools::http::{self, Unanswered};
 use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Work};
 
-/// What answers, as the report names it.
+/// The gate that makes the image which is started.
+const IMAGE: &str = "container/build";
+
+/// What asks, as the report names it.
 const TOOL: &str = "reqwest";
 
 /// The task.
@@ -57,17 +61,23 @@ impl Args {
 
 /// One gate over all `addresses`; none of them: the backend is started.
 pub fn plan(ctx: &Ctx, addresses: &[String]) -> Vec<Gate> {
-    let Config { smoke: Some(smoke), requests, .. } = &ctx.config else { return vec![] };
+    let Config { smoke: Some(smoke), requests, service, .. } = &ctx.config else { return vec![] };
     let asked: Vec<(String, Request)> =
         smoke.requests.iter().filter_map(|name| Some((name.clone(), requests.get(name)?.clone()))).collect();
-    let settings = format!("{asked:?} {addresses:?}");
+    let settings = format!("{asked:?} {addresses:?} {service:?}");
     let (addresses, again) = (addresses.to_vec(), again(addresses));
+    let own = addresses.is_empty();
+    let source = service.as_ref().filter(|_| own).map(|service| format!("{}/{}", service.directory, service.source));
+    let files = source.into_iter().collect();
     vec![Gate {
         id: "smoke".to_owned(),
         unit: "requests",
         tool: (TOOL, "Cargo.lock".to_owned()),
-        fresh: !addresses.is_empty(),
-        inputs: Inputs { settings, ..Inputs::default() },
+        // What runs elsewhere is asked now; what is started here is the same as long as its source is.
+        fresh: !own,
+        waits_for: if own { vec![IMAGE.to_owned()] } else { vec![] },
+        environments: if own { stack::environments(&ctx.config) } else { vec![] },
+        inputs: Inputs { files, settings, path_tools: stack::PATH_TOOLS.to_vec(), ..Inputs::default() },
         again: again.clone(),
         action: action(move |session| run(session, addresses.clone(), asked.clone(), again.clone())),
         ..Gate::default()
@@ -85,8 +95,10 @@ async fn run(
     asked: Vec<(String, Request)>,
     again: String,
 ) -> Result<Outcome, Unproven> {
-    let client = http::client()?;
-    let (mut count, mut findings) = (0, Vec::new());
+    let started = if addresses.is_empty() { Some(start(&session).await?) } else { None };
+    let addresses = started.as_ref().map_or(addresses, |stack| vec![stack.url.clone()]);
+    let client = if started.is_some() { http::local_client()? } else { http::client()? };
+    let (mut count, mut findings) = (0, started.as_ref().map(Stack::findings).unwrap_or_default());
     for address in &addresses {
         let (answered, found) = instance(&session, &client, address, &asked).await?;
         count += answered;
@@ -98,9 +110,18 @@ async fn run(
         work: Work::new(count, "requests"),
         declared: Some(declared),
         findings,
-        artifacts: vec![],
+        artifacts: started.map(|stack| stack.logs.clone()).unwrap_or_default(),
         fix,
     }))
+}
+
+/// The backend with its Redis, as it is shipped.
+async fn start(session: &Session) -> Result<Stack, Unproven> {
+    session.doing("starts the backend");
+    let wanted = Wanted { image: false, ..Wanted::default() };
+    let stack = stack::start(&session.machine, session.runner(), &wanted).await?;
+    stack.used.iter().for_each(|tool| session.uses(tool.clone()));
+    Ok(stack)
 }
 
 /// Asks one instance everything. Where nobody listens nothing is proved; silence of one that listens is a finding.
