@@ -14,7 +14,7 @@ use crate::exit::{Code, UsageError};
 use crate::report::{self, Display};
 use crate::tasks::checks::{self, Checks, Done};
 use crate::tasks::{
-    bench, cache, ci, docs, doctor, policy, pre_commit, sbom, scan, self_test, smoke, test_matrix, tools,
+    bench, cache, ci, docs, doctor, integration, policy, pre_commit, sbom, scan, self_test, smoke, test_matrix, tools,
 };
 use crate::tools::cancel::Cancel;
 use crate::tools::environment;
@@ -96,6 +96,8 @@ enum Task {
         #[arg(long)]
         serve: bool,
     },
+    /// Run the tests of the whole: the backend as it is shipped, a real Redis, an Ollama, and faults
+    Integration(integration::Args),
     /// Ask a running backend whether it works, or one that is started for it
     Smoke(smoke::Args),
     /// Say what this machine has, what is missing, and the command that gets it
@@ -212,6 +214,7 @@ impl Run {
             Task::Tools(tools::Args::Install { names }) => tools::plan(names, &ci::all_gates(ctx))?,
             Task::Tools(tools::Args::List) => vec![],
             Task::Docs { .. } => (docs::TASK.plan)(ctx),
+            Task::Integration(args) => integration::plan(ctx, args),
             Task::Smoke(args) => smoke::plan(ctx, &args.addresses(ctx)?),
             Task::Doctor => doctor::plan(ctx),
             Task::SelfTest => self_test::plan(ctx),
@@ -243,6 +246,7 @@ impl Run {
                 return Ok(Code::Passed.into());
             }
             Task::Docs { .. } => self.check("docs", true, cancel, events).await?,
+            Task::Integration(_) => self.check("integration", false, cancel, events).await?,
             Task::Smoke(_) => self.check("smoke", true, cancel, events).await?,
             Task::Doctor => self.check("doctor", false, cancel, events).await?,
             Task::SelfTest => self.check("self-test", false, cancel, events).await?,

@@ -14,12 +14,14 @@ use serde::{Deserialize, Serialize};
 use crate::exit::UsageError;
 
 mod environment;
+mod integration;
 mod policy;
 mod requests;
 mod scan;
 mod values;
 
 pub use environment::{Environment, is_http};
+pub use integration::Integration;
 pub use policy::{Ignore, Licences, Policy, Vulnerabilities};
 pub use requests::{Request, Service, Smoke};
 pub use scan::{Dependencies, Dockerfile, Locks, Manifests, Sast, Sbom, Secrets, Shell, Tools, Workflows};
@@ -70,6 +72,8 @@ pub struct Config {
     pub requests: BTreeMap<String, Request>,
     /// How the backend is started where no image of it is at hand.
     pub service: Option<Service>,
+    /// Declares the tests of the whole, over real services.
+    pub integration: Option<Integration>,
     /// Declares the questions that tell whether a running backend works.
     pub smoke: Option<Smoke>,
     /// What breaks a gate that scans.
@@ -305,6 +309,9 @@ impl Config {
             return Err("[licences] needs [sbom]".into());
         }
         self.check_requests()?;
+        if self.integration.is_some() && (self.service.is_none() || self.tests.is_none()) {
+            return Err("[integration] needs [service] and [tests], whose lock has Redis".into());
+        }
         if let Some(ignore) = self.ignore.iter().find(|ignore| ignore.reason.trim().is_empty()) {
             return Err(format!("the ignore of `{}` in `{}` has no reason", ignore.rule, ignore.gate));
         }

@@ -10,20 +10,18 @@ use anyhow::Context as _;
 use serde::Deserialize;
 
 use super::ground::Ground;
-use super::http;
 use crate::config::{Request, Service};
+use crate::expect::judge;
 use crate::tools::command::Command;
 use crate::tools::containers::{self, Container, Engine, Run};
 use crate::tools::environment::{self, Environment, Shelf, Spec};
+use crate::tools::http;
 use crate::tools::machine::Machine;
 use crate::tools::proc::{Exit, Runner, Server};
 use crate::verdict::{NotRun, Unproven};
 
 /// The pause between two questions whether it is ready.
 const BETWEEN: Duration = Duration::from_millis(50);
-
-/// How long one such question may take; a backend may itself wait for what it needs.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
 /// How many of its last lines are told when it did not get ready.
 const LAST_LINES: usize = 8;
@@ -136,7 +134,7 @@ pub struct Backend {
 
 #[derive(Debug)]
 enum Running {
-    Container { container: Box<Container>, _logs: Option<Server> },
+    Container { container: Box<Container>, _logs: Server },
     Process(Server),
 }
 
@@ -170,7 +168,7 @@ impl Recipe {
             }
         };
         let logs = self.runner.serve(&engine.command(["logs", "--follow", &container.name]))?;
-        Ok(Backend { url, running: Running::Container { container: Box::new(container), _logs: Some(logs) } })
+        Ok(Backend { url, running: Running::Container { container: Box::new(container), _logs: logs } })
     }
 
     fn start_process(&self, environment: &Environment) -> Result<Backend, Unproven> {
@@ -206,13 +204,17 @@ impl Recipe {
 
     /// Asks until it answers as `ready` says; its early end and the end of `starts_within` are told with its last lines.
     pub async fn ready(&self, backend: &mut Backend, ready: &Request) -> Result<(), Unproven> {
-        let client = http::client()?;
+        let client = http::local_client()?;
         let begun = Instant::now();
         let limit = self.service.starts_within;
+        let ready = Request { timeout: ready.timeout.min(limit), ..ready.clone() };
         loop {
-            let wrong = match http::expect(&client, &backend.url, ready, ANSWERS_WITHIN.min(limit)).await {
-                Ok(()) => return Ok(()),
-                Err(wrong) => wrong,
+            let wrong = match http::ask(&client, &backend.url, &ready).await {
+                Ok(answer) => match judge(&ready, &answer) {
+                    Ok(()) => return Ok(()),
+                    Err(wrong) => format!("`{}`: {wrong}", ready.send),
+                },
+                Err(unanswered) => format!("it {unanswered}"),
             };
             if self.machine.cancel.is_cancelled() {
                 return Err(NotRun::new("interrupted", "run it again").into());

@@ -2,6 +2,10 @@
 //! them. Knows nothing of gates.
 
 pub mod backend;
+pub mod control;
+pub mod faults;
 pub mod ground;
-pub mod http;
+pub mod ollama;
+pub mod serve;
 pub mod stack;
+pub mod stand_in;

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::backend::{Backend, Recipe, Served, spec};
+use super::faults::Faults;
 use super::ground::Ground;
-use crate::config::Config;
+use super::ollama;
+use crate::config::{Config, Request};
 use crate::tools::containers::Engine;
 use crate::tools::environment::{self, Spec};
 use crate::tools::machine::Machine;
-use crate::tools::proc::{Runner, Server};
+use crate::tools::proc::{Exit, Runner, Server};
 use crate::tools::redis::{self, At};
 use crate::verdict::{Finding, NotRun, Severity, Tool, Unproven};
 
@@ -40,10 +42,13 @@ pub struct Stack {
     pub logs: Vec<String>,
     /// Programs from PATH that are part of it.
     pub used: Vec<Tool>,
-    backend: Backend,
+    /// What stands between the backend and its Ollama, where it has one.
+    pub faults: Option<Faults>,
+    backend: Option<Backend>,
     redis: Redis,
     _ground: Ground,
     recipe: Recipe,
+    ready: Request,
 }
 
 /// The Redis of a stack, which can be taken away and given back.
@@ -87,7 +92,11 @@ pub async fn start(machine: &Arc<Machine>, runner: &Runner, wanted: &Wanted) -> 
     let at = At { listen: ground.address()?, password };
     let mut places =
         BTreeMap::from([("redis", format!("redis://:{}@{}:{}/0", at.password, ground.host, at.listen.port()))]);
-    places.extend(wanted.ollama.iter().map(|url| ("ollama", url.clone())));
+    let provider = match &wanted.ollama {
+        Some(url) => Some((ground.address()?, ollama::resolve(url).await?)),
+        None => None,
+    };
+    places.extend(provider.map(|(listen, _)| ("ollama", format!("http://{}:{}", ground.host, listen.port()))));
     let recipe = Recipe {
         machine: machine.clone(),
         runner: beside(&runner, "backend"),
@@ -100,24 +109,83 @@ pub async fn start(machine: &Arc<Machine>, runner: &Runner, wanted: &Wanted) -> 
     };
     let mut redis = Redis { program, at, runner: beside(&runner, "redis"), server: None };
     // podman makes the gateway, on which Redis listens, with the first container.
-    let early = ground.is_there();
-    if early {
-        redis.start().await?;
-    }
-    let mut backend = recipe.start().await?;
-    if !early {
-        ground.appears().await?;
-        redis.start().await?;
-    }
+    let early = if ground.is_there() { None } else { Some(recipe.start().await?) };
+    ground.appears().await?;
+    redis.start().await?;
+    let faults = match provider {
+        Some((listen, provider)) => Some(Faults::start(listen, provider).await?),
+        None => None,
+    };
+    let mut backend = match early {
+        Some(started) => started,
+        None => recipe.start().await?,
+    };
     recipe.ready(&mut backend, &ready).await?;
     let logs = [&redis.runner, &recipe.runner].into_iter().filter_map(|runner| shown(machine, runner)).collect();
-    Ok(Stack { url: backend.url.clone(), served_by: served, logs, used, backend, redis, _ground: ground, recipe })
+    let url = backend.url.clone();
+    Ok(Stack {
+        url,
+        served_by: served,
+        logs,
+        used,
+        faults,
+        backend: Some(backend),
+        redis,
+        _ground: ground,
+        recipe,
+        ready,
+    })
 }
 
 impl Stack {
     /// What the report has to say of it, whatever the verdict: how the backend was served.
     pub fn findings(&self) -> Vec<Finding> {
         vec![Finding::new("served-by", Severity::Info, format!("the backend was served by {}", self.served_by))]
+    }
+}
+
+impl Stack {
+    /// Whether Redis runs.
+    pub fn has_redis(&self) -> bool {
+        self.redis.server.is_some()
+    }
+
+    /// Takes Redis away, or gives it back at the same address and empty.
+    pub async fn set_redis(&mut self, running: bool) -> Result<(), Unproven> {
+        match running {
+            true if self.has_redis() => Ok(()),
+            true => self.redis.start().await,
+            false => {
+                self.redis.server = None;
+                Ok(())
+            }
+        }
+    }
+
+    /// How the backend ended, if it has.
+    pub async fn ended(&mut self) -> Result<Option<Exit>, Unproven> {
+        match &mut self.backend {
+            Some(backend) => backend.ended(&self.recipe.runner).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Asks the backend to end, as an orchestrator does, and does not wait for it.
+    pub async fn terminate(&self) -> Result<(), Unproven> {
+        match &self.backend {
+            Some(backend) => backend.terminate(&self.recipe.runner).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Starts the backend anew, at another address, and waits until it is ready.
+    pub async fn restart(&mut self) -> Result<(), Unproven> {
+        // The older one first, whose place in the network is wanted.
+        self.backend = None;
+        let backend = self.recipe.start().await?;
+        self.url.clone_from(&backend.url);
+        let backend = self.backend.insert(backend);
+        self.recipe.ready(backend, &self.ready).await
     }
 }
 

@@ -9,6 +9,7 @@ pub mod checks;
 pub mod ci;
 pub mod docs;
 pub mod doctor;
+pub mod integration;
 pub mod policy;
 pub mod pre_commit;
 pub mod sbom;
@@ -62,6 +63,7 @@ pub const ALL: &[Task] = &[
     scan::TASK,
     sbom::TASK,
     docs::TASK,
+    integration::TASK,
     smoke::TASK,
 ];
 

@@ -7,10 +7,19 @@ use std::path::Path;
 
 use regex_lite::Regex;
 
-use super::{Leg, Place, came_to_its_end};
+use super::{Leg, came_to_its_end};
+use crate::context::Ctx;
 use crate::report::junit_cases::{Case, Status};
 use crate::tools::proc::{Ended, Exit};
 use crate::verdict::{Finding, Severity};
+
+/// Where the paths of a report are relative to.
+pub struct Place<'a> {
+    /// The invocation.
+    pub ctx: &'a Ctx,
+    /// Where pytest started, relative to the repository.
+    pub directory: &'a str,
+}
 
 /// Why an attempt proves nothing.
 #[derive(Debug, PartialEq)]
@@ -72,7 +81,7 @@ pub fn is_bad(case: &Case) -> bool {
 }
 
 /// One finding for each test that failed, with the command that repeats just it.
-pub fn findings(cases: &[Case], place: &Place<'_>, leg: &Leg) -> Vec<Finding> {
+pub(super) fn findings(cases: &[Case], place: &Place<'_>, leg: &Leg) -> Vec<Finding> {
     cases
         .iter()
         .filter(|case| is_bad(case))

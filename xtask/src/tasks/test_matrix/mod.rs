@@ -6,7 +6,7 @@
 
 mod coverage;
 mod flaky;
-mod judge;
+pub(super) mod judge;
 
 use std::path::Path;
 
@@ -189,7 +189,7 @@ async fn run(session: Session, leg: Leg) -> Result<Outcome, Unproven> {
     session.artifact(&leg.coverage_file())?;
     let command = with_redis(leg.pytest(session.ctx(), &leg.junit(1), &leg.more));
     let ended = session.step(&command).await?;
-    let place = Place { ctx: session.ctx(), directory: &leg.tests.directory };
+    let place = judge::Place { ctx: session.ctx(), directory: &leg.tests.directory };
     let first = match judge::attempt(&ended, read_cases(&session, &junit)) {
         Ok(cases) => cases,
         Err(why) => {
@@ -213,12 +213,6 @@ async fn run(session: Session, leg: Leg) -> Result<Outcome, Unproven> {
     };
     let ran = first.iter().filter(|case| case.status != junit_cases::Status::Skipped).count();
     Ok(Outcome::Ran(Evidence { work: Work::new(ran as u64, "tests"), declared: None, findings, artifacts, fix }))
-}
-
-/// Where a leg's paths are relative to.
-struct Place<'a> {
-    ctx: &'a Ctx,
-    directory: &'a str,
 }
 
 fn read_cases(session: &Session, junit: &Path) -> Result<Vec<junit_cases::Case>, String> {
