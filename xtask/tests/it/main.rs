@@ -23,5 +23,7 @@ mod scan_elsewhere;
 mod scan_planted;
 mod second_project;
 mod smoke;
+mod stand_in;
 mod support;
 mod tidy;
+mod tiny_model;
