@@ -14,7 +14,8 @@ use crate::exit::{Code, UsageError};
 use crate::report::{self, Display};
 use crate::tasks::checks::{self, Checks, Done};
 use crate::tasks::{
-    bench, cache, ci, docs, doctor, integration, policy, pre_commit, sbom, scan, self_test, smoke, test_matrix, tools,
+    bench, cache, ci, docs, doctor, integration, perf, policy, pre_commit, sbom, scan, self_test, smoke, test_matrix,
+    tools,
 };
 use crate::tools::cancel::Cancel;
 use crate::tools::environment;
@@ -100,6 +101,8 @@ enum Task {
     Integration(integration::Args),
     /// Ask a running backend whether it works, or one that is started for it
     Smoke(smoke::Args),
+    /// Put the backend under load and hold it against thresholds
+    Perf(perf::Args),
     /// Say what this machine has, what is missing, and the command that gets it
     Doctor,
     /// Check the pipeline's own code: format, lints, tests
@@ -216,6 +219,7 @@ impl Run {
             Task::Docs { .. } => (docs::TASK.plan)(ctx),
             Task::Integration(args) => integration::plan(ctx, args),
             Task::Smoke(args) => smoke::plan(ctx, &args.addresses(ctx)?),
+            Task::Perf(args) => perf::gates(ctx, args)?,
             Task::Doctor => doctor::plan(ctx),
             Task::SelfTest => self_test::plan(ctx),
             Task::Ci(_) | Task::Cache(_) => ci::all_gates(ctx),
@@ -248,6 +252,7 @@ impl Run {
             Task::Docs { .. } => self.check("docs", true, cancel, events).await?,
             Task::Integration(_) => self.check("integration", false, cancel, events).await?,
             Task::Smoke(_) => self.check("smoke", true, cancel, events).await?,
+            Task::Perf(_) => self.check("perf", false, cancel, events).await?,
             Task::Doctor => self.check("doctor", false, cancel, events).await?,
             Task::SelfTest => self.check("self-test", false, cancel, events).await?,
             Task::Bench { args } => {

@@ -15,16 +15,20 @@ use crate::exit::UsageError;
 
 mod environment;
 mod integration;
+mod perf;
 mod policy;
 mod requests;
 mod scan;
+mod thresholds;
 mod values;
 
 pub use environment::{Environment, is_http};
 pub use integration::Integration;
+pub use perf::{Executor, Load, Perf, Scenario, Stage};
 pub use policy::{Ignore, Licences, Policy, Vulnerabilities};
 pub use requests::{Request, Service, Smoke};
 pub use scan::{Dependencies, Dockerfile, Locks, Manifests, Sast, Sbom, Secrets, Shell, Tools, Workflows};
+pub use thresholds::{Aggregation, Comparison, Kind, METRICS, Metric, Threshold, Thresholds};
 pub use values::parse_duration;
 use values::{date, duration};
 
@@ -76,6 +80,8 @@ pub struct Config {
     pub integration: Option<Integration>,
     /// Declares the questions that tell whether a running backend works.
     pub smoke: Option<Smoke>,
+    /// Declares the load that a running backend has to bear.
+    pub perf: Option<Perf>,
     /// What breaks a gate that scans.
     #[serde(default)]
     pub policy: Policy,
@@ -312,6 +318,8 @@ impl Config {
         if self.integration.is_some() && (self.service.is_none() || self.tests.is_none()) {
             return Err("[integration] needs [service] and [tests], whose lock has Redis".into());
         }
+        let requests = self.requests.keys().map(String::as_str).collect();
+        self.perf.iter().try_for_each(|perf| perf.check(&requests))?;
         if let Some(ignore) = self.ignore.iter().find(|ignore| ignore.reason.trim().is_empty()) {
             return Err(format!("the ignore of `{}` in `{}` has no reason", ignore.rule, ignore.gate));
         }
@@ -325,13 +333,15 @@ impl Config {
 /// Replaces serde's list of all keys by the one that was probably meant.
 fn with_nearest_key(message: &str) -> String {
     let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    let ([unknown, valid @ ..], true) = (names.as_slice(), message.starts_with("unknown field")) else {
+    let kinds = [("unknown field", "key"), ("unknown variant", "value")];
+    let kind = kinds.into_iter().find(|(start, _)| message.starts_with(start));
+    let ([unknown, valid @ ..], Some((_, kind))) = (names.as_slice(), kind) else {
         return message.trim_end().to_owned();
     };
     let near = |name: &&&str| (strsim::jaro_winkler(unknown, name) * 1000.0) as u32;
     match valid.iter().max_by_key(near) {
         Some(nearest) => {
-            format!("unknown key `{unknown}`; the nearest valid key is `{nearest}` (all: {})", valid.join(", "))
+            format!("unknown {kind} `{unknown}`; the nearest valid {kind} is `{nearest}` (all: {})", valid.join(", "))
         }
         None => format!("unknown key `{unknown}`; this table has no keys"),
     }

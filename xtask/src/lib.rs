@@ -11,6 +11,7 @@ pub mod engine;
 pub mod event;
 pub mod exit;
 pub mod expect;
+pub mod load;
 pub mod model;
 pub mod policy;
 pub mod report;

@@ -153,6 +153,12 @@ impl Session {
         writeln!(log, "{}", self.ctx().redactor.clean(text)).with_context(cannot)
     }
 
+    /// Says what the gate does now: the newest line on the terminal, and a line in its log.
+    pub fn say(&self, text: &str) -> Result<()> {
+        self.events.send(Event::Line { gate: self.gate.clone(), text: self.ctx().redactor.clean(text) });
+        self.note(text)
+    }
+
     /// A gate that did not run, with the log as the next place to look.
     pub fn not_run(&self, reason: impl Into<String>) -> NotRun {
         let log = self.machine.shown(&self.ctx().out.join(log_artifact(&self.gate)));

@@ -10,6 +10,7 @@ pub mod ci;
 pub mod docs;
 pub mod doctor;
 pub mod integration;
+pub mod perf;
 pub mod policy;
 pub mod pre_commit;
 pub mod sbom;
@@ -65,6 +66,7 @@ pub const ALL: &[Task] = &[
     docs::TASK,
     integration::TASK,
     smoke::TASK,
+    perf::TASK,
 ];
 
 /// The subjects that the configuration does not declare, and the service that no key is set for.

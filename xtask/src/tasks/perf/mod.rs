@@ -1,0 +1,182 @@
+//! `perf`: the backend under load, held against thresholds. The generator is `load/`; this is what becomes of its figures.
+//!
+//! Without `--url` it starts the backend itself. A generator that was not fit, a threshold without a sample, a target
+//! that nobody answers at: each is `did_not_run`, and no pass.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::{Subject, Task, UNLISTED};
+use crate::config::Perf;
+use crate::context::{Ctx, Profile};
+use crate::disk::write_atomically;
+use crate::engine::gate::{Gate, Inputs, action};
+use crate::engine::session::Session;
+use crate::exit::UsageError;
+use crate::load::summary::{Second, Summary};
+use crate::load::target::Target;
+use crate::load::{self, Measured, Plan, Stop, fitness, judge};
+use crate::tools::cancel::Urgency;
+use crate::verdict::{Evidence, NotRun, Outcome, Tool, Unproven, Verdict, Work, assess};
+
+/// Part of `ci`.
+pub const TASK: Task = Task {
+    name: "perf",
+    subjects: &[Subject {
+        table: "perf",
+        declared: |config| config.perf.is_some(),
+        markers: &[],
+        within: &[],
+        listed: UNLISTED,
+    }],
+    plan: |ctx| gates(ctx, &Args::default()).unwrap_or_default(),
+};
+
+/// Where the summary goes, relative to the output folder.
+const SUMMARY: &str = "perf/summary.json";
+
+/// Runs of one load send their requests in one order.
+const SEED: u64 = 27;
+
+/// Options of `perf`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Args {
+    /// Which load profile of pipeline.toml [default: that of `ci`]
+    #[arg(long, value_name = "NAME")]
+    load: Option<String>,
+    /// What is put under load; without it the backend is started here
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Who makes the load
+    #[arg(long, value_enum, default_value = "builtin")]
+    engine: Engine,
+}
+
+/// Who makes the load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Engine {
+    /// The generator of this program
+    #[default]
+    Builtin,
+}
+
+/// One gate; a name that leads nowhere is a [`UsageError`].
+pub fn gates(ctx: &Ctx, args: &Args) -> anyhow::Result<Vec<Gate>> {
+    let Some(perf) = ctx.config.perf.clone() else { return Ok(vec![]) };
+    let name = args.load.clone().unwrap_or_else(|| perf.ci.clone());
+    if !perf.load.contains_key(&name) {
+        let known: Vec<&str> = perf.load.keys().map(String::as_str).collect();
+        let wrong = format!("pipeline.toml has no load named `{name}` (there are: {})", known.join(", "));
+        return Err(UsageError(wrong).into());
+    }
+    let url = args.url.as_deref().map(Target::parse).transpose().map_err(UsageError)?;
+    let named = args.load.iter().map(|name| format!(" --load {name}"));
+    let again = named.chain(args.url.iter().map(|url| format!(" --url {url}"))).collect::<String>();
+    let service = ctx.config.service.iter().filter(|_| url.is_none());
+    let files = service.flat_map(|service| [format!("{}/{}", service.directory, service.source), service.lock.clone()]);
+    let settings = format!("{perf:?} {name} {:?} {:?} {:?}", args.engine, ctx.config.requests, ctx.config.service);
+    Ok(vec![Gate {
+        id: "perf".to_owned(),
+        quiet: true,
+        // What a place elsewhere answers is no file, and figures of a shared machine are of that moment.
+        fresh: url.is_some() || ctx.profile != Profile::Local,
+        unit: "requests",
+        tool: ("xtask", String::new()),
+        inputs: Inputs { files: files.collect(), settings, ..Inputs::default() },
+        breaks_at: crate::policy::breaks_at(&ctx.config.policy, "perf"),
+        again: format!("cargo xtask perf{again}"),
+        action: action(move |session| run(session, perf.clone(), name.clone(), url.clone())),
+        ..Gate::default()
+    }])
+}
+
+async fn run(session: Session, perf: Perf, name: String, url: Option<Target>) -> Result<Outcome, Unproven> {
+    session.uses(Tool { name: "xtask".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), hash: None });
+    let load = perf.load.get(&name).cloned().context("the load was looked up when the gate was planned")?;
+    let target = url.ok_or_else(|| NotRun::new("nobody started the backend", "name a running one with --url URL"))?;
+    let routes = target.routes(&perf.mix, &session.ctx().config.requests).map_err(|why| session.not_run(why))?;
+    let (mix, thresholds) = (perf.mix.clone(), perf.thresholds.clone());
+    let plan = Plan { name, load, target, routes, mix, thresholds, seed: SEED };
+    let measured = measure(&session, plan).await?;
+    let summary = &measured.summary;
+    let path = session.artifact(SUMMARY)?;
+    let text = serde_json::to_string_pretty(summary).context("the summary is no JSON")?;
+    write_atomically(&path, session.ctx().redactor.redact(&text).as_bytes())?;
+    session.say(&headline(summary))?;
+    Ok(outcome(&session, &measured))
+}
+
+/// Runs the load, telling each second; a cancelled run is none.
+async fn measure(session: &Session, plan: Plan) -> Result<Measured, Unproven> {
+    let stop = Stop::default();
+    let teller = Arc::new(session.clone());
+    // A line that cannot be written is missed by nobody's verdict.
+    let on_second = move |second: &Second| drop(teller.say(&progress(second)));
+    let mut cancel = session.machine.cancel.clone();
+    tokio::select! {
+        measured = load::run(plan, on_second, &stop) => {
+            measured.map_err(|why| session.not_run(format!("{why:#}")).into())
+        }
+        () = cancel.reached(Urgency::Gently) => {
+            stop.now();
+            Err(NotRun::new("interrupted", "run it again").into())
+        }
+    }
+}
+
+/// Figures → evidence, or the reason why there is none.
+fn outcome(session: &Session, measured: &Measured) -> Outcome {
+    let summary = &measured.summary;
+    let findings = judge::findings(summary);
+    let artifacts = vec![SUMMARY.to_owned()];
+    let why = nobody(summary).or_else(|| fitness::unfit(summary)).or_else(|| judge::unjudged(summary));
+    if let Some(reason) = why {
+        let not_run = session.not_run(reason);
+        // What was seen all the same is worth a look and decides nothing.
+        return Outcome::DidNotRun(NotRun { findings, artifacts, ..not_run });
+    }
+    let evidence = Evidence {
+        work: Work::new(summary.requests, "requests"),
+        declared: None,
+        findings,
+        artifacts,
+        fix: format!("look at `{SUMMARY}` in the output folder, mend what is slow or wrong, then `cargo xtask perf`"),
+    };
+    let passed = assess(&evidence, crate::policy::breaks_at(&session.ctx().config.policy, "perf"));
+    let _accepted = passed.verdict == Verdict::Pass;
+    Outcome::Ran(evidence)
+}
+
+/// A target at which nobody answers was not measured; what it said instead is told.
+fn nobody(summary: &Summary) -> Option<String> {
+    let latencies = summary.routes.iter().filter_map(|route| route.duration.as_ref()).count();
+    let cold = summary.llm.as_ref().and_then(|llm| llm.cold_duration.as_ref()).is_some();
+    let answered = summary.checks.passed > 0 || latencies > 0 || cold;
+    let fault = summary.faults.first().map(|fault| fault.what.as_str()).unwrap_or("no request came to an end");
+    (!answered).then(|| format!("nobody answers at {}: {fault}", summary.target))
+}
+
+/// One second for people: `12 s, 50 users: 49 requests/s, p95 8 ms, 0 failed`.
+fn progress(second: &Second) -> String {
+    let users = if second.users > 0 { format!(", {} users", second.users) } else { String::new() };
+    let p95 = second.p95.map(|p95| format!(", p95 {p95:.0} ms")).unwrap_or_default();
+    let llm = second.llm_p95.map(|p95| format!(", first token p95 {p95:.0} ms")).unwrap_or_default();
+    let warm_up = if second.is_warm_up { " (warm-up)" } else { "" };
+    let Second { at, requests, failed, .. } = second;
+    format!("{at} s{warm_up}{users}: {requests} requests/s{p95}{llm}, {failed} failed")
+}
+
+fn headline(summary: &Summary) -> String {
+    let p = summary.duration.unwrap_or_default();
+    format!(
+        "{} requests in {:.0} s, {:.1}/s: p95 {:.1} ms, p99 {:.1} ms, {:.2} % failed; generator {:.0} % of a core",
+        summary.requests,
+        summary.measured_ms / 1000.0,
+        summary.rate,
+        p.p95,
+        p.p99,
+        summary.failed_rate * 100.0,
+        summary.generator.cpu_peak * 100.0
+    )
+}
