@@ -237,7 +237,19 @@ impl<'de> DeserializeSeed<'de> for One<'_> {
     type Value = Threshold;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Threshold, D::Error> {
-        Threshold::parse(self.0, &String::deserialize(from)?).map_err(D::Error::custom)
+        from.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for One<'_> {
+    type Value = Threshold;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a threshold like `p(95)<1000`")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Threshold, E> {
+        Threshold::parse(self.0, text).map_err(E::custom)
     }
 }
 

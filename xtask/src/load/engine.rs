@@ -56,9 +56,12 @@ impl Meter {
         if wall.is_zero() { 0.0 } else { spent.div_duration_f64(wall) }
     }
 
+    /// The share since the last tick; of a stretch too short to tell anything, that of the whole run.
     fn tick(&mut self) -> f64 {
         let now = (Instant::now(), cpu::of_this_thread());
-        Self::share(std::mem::replace(&mut self.last, now), now)
+        let since = std::mem::replace(&mut self.last, now);
+        let is_short = now.0.duration_since(since.0) < SECOND / 2;
+        Self::share(if is_short { self.begun } else { since }, now)
     }
 
     fn whole(&self) -> f64 {
@@ -110,6 +113,8 @@ async fn drive(plan: &Plan, on_second: &dyn Fn(&Second), stop: &Stop) -> Result<
             () = tokio::time::sleep_until(end) => break,
         }
     }
+    // The last one is seldom whole.
+    second(plan, &shared, &paced, &mut counts, on_second);
     counts.started += closed.get();
     Ok(sum_up(plan, &shared, &paced, counts))
 }
@@ -137,7 +142,8 @@ async fn in_turn(shared: Rc<Shared>, scenario: Scenario, user: u32, stop: Stop, 
 }
 
 fn second(plan: &Plan, shared: &Shared, paced: &Paced, counts: &mut Counts, on_second: &dyn Fn(&Second)) {
-    let at = (shared.origin.elapsed().as_secs_f64()).round() as u64;
+    // A tick comes a little late, the end of the run at any time.
+    let at = (shared.origin.elapsed().as_secs_f64() - 0.1).ceil().max(1.0) as u64;
     let dropped = counts.dropped + paced.dropped.load(Ordering::Relaxed);
     let second = Second {
         users: schedule::users(&plan.load, SECOND * u32::try_from(at.saturating_sub(1)).unwrap_or(u32::MAX)),
@@ -162,7 +168,7 @@ fn sum_up(plan: &Plan, shared: &Shared, paced: &Paced, counts: Counts) -> Measur
     let dropped = counts.dropped + paced.dropped.load(Ordering::Relaxed);
     let due = paced.scheduled.load(Ordering::Relaxed);
     let scheduled = if is_closed { due + counts.started.saturating_sub(due.saturating_sub(dropped)) } else { due };
-    let ended = recorder.last.max(plan.load.end().min(shared.origin.elapsed()));
+    let ended = recorder.last.max(plan.load.end());
     let measured = ended.saturating_sub(plan.load.warm_up).as_secs_f64();
     let (requests, failed) = recorder.routes.iter().fold((0, 0), |(r, f), s| (r + s.requests, f + s.failed));
     let checks = recorder.routes.iter().fold(Checks::default(), |all, stats| Checks {

@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_short_peak_is_no_overload_and_a_long_one_is() {
-        assert_eq!(busiest(&[0.1, 0.1, 0.1, 1.0, 0.1, 0.1, 0.1]), (0.1 * 4.0 + 1.0) / 5.0);
+        assert!((busiest(&[0.1, 0.1, 0.1, 1.0, 0.1, 0.1, 0.1]) - 0.28).abs() < 1e-9);
         assert_eq!(busiest(&[0.9, 0.9]), 0.9);
         assert_eq!(busiest(&[]), 0.0);
     }

@@ -9,7 +9,7 @@ pub struct Random(pub u64);
 
 impl Random {
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -19,7 +19,7 @@ impl Random {
 
     /// A number below `end`, which is above 0. The bias is that of a remainder, below 2⁻⁴⁰ for what is drawn here.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
+        (self.draw() % end.max(1) as u64) as usize
     }
 }
 
@@ -41,7 +41,7 @@ impl Mix {
     }
 
     /// The route of the next iteration.
-    pub fn next(&mut self) -> usize {
+    pub fn route(&mut self) -> usize {
         if self.at >= self.block.len() {
             self.at = 0;
             // Fisher and Yates.
@@ -67,7 +67,7 @@ mod tests {
         let weights = BTreeMap::from([("a".to_owned(), 30), ("b".to_owned(), 10), ("c".to_owned(), 0)]);
         let draw = |seed| {
             let mut mix = Mix::new(&weights, seed);
-            (0..400).map(|_| mix.next()).collect::<Vec<_>>()
+            (0..400).map(|_| mix.route()).collect::<Vec<_>>()
         };
         let drawn = draw(1);
         let count = |route| drawn.iter().filter(|&&found| found == route).count();

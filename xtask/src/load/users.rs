@@ -62,7 +62,7 @@ impl Shared {
 
 /// One iteration of a user, which was due at `intended`.
 pub async fn iterate(shared: Rc<Shared>, user: u32, intended: Duration) {
-    let route = shared.mix.borrow_mut().next();
+    let route = shared.mix.borrow_mut().route();
     shared.open.borrow_mut()[route] += 1;
     let began = shared.origin.elapsed();
     let Route { request, .. } = &shared.routes[route];

@@ -16,6 +16,7 @@ mod foreign_text;
 mod guarded;
 mod interrupt;
 mod merge;
+mod perf;
 mod planted;
 mod programs;
 mod scan_broken;
