@@ -16,9 +16,14 @@ use crate::engine::session::Session;
 use crate::exit::UsageError;
 use crate::load::summary::{Second, Summary};
 use crate::load::target::Target;
-use crate::load::{self, Measured, Plan, Stop, fitness, judge};
+use crate::load::{self, Measured, Plan, Stop, compare, fitness, judge};
+use crate::services::stack::{self, Stack, Wanted};
 use crate::tools::cancel::Urgency;
-use crate::verdict::{Evidence, NotRun, Outcome, Tool, Unproven, Verdict, Work, assess};
+use crate::verdict::{Evidence, Finding, NotRun, Outcome, Tool, Unproven, Verdict, Work, assess};
+
+mod baseline;
+
+use baseline::Key;
 
 /// Part of `ci`.
 pub const TASK: Task = Task {
@@ -73,17 +78,20 @@ pub fn gates(ctx: &Ctx, args: &Args) -> anyhow::Result<Vec<Gate>> {
     let url = args.url.as_deref().map(Target::parse).transpose().map_err(UsageError)?;
     let named = args.load.iter().map(|name| format!(" --load {name}"));
     let again = named.chain(args.url.iter().map(|url| format!(" --url {url}"))).collect::<String>();
-    let service = ctx.config.service.iter().filter(|_| url.is_none());
-    let files = service.flat_map(|service| [format!("{}/{}", service.directory, service.source), service.lock.clone()]);
-    let settings = format!("{perf:?} {name} {:?} {:?} {:?}", args.engine, ctx.config.requests, ctx.config.service);
+    let own = ctx.config.service.as_ref().filter(|_| url.is_none());
+    let files = own.map(|service| vec![format!("{}/{}", service.directory, service.source), service.lock.clone()]);
+    let settings = format!("{perf:?} {name} {:?} {:?} {:?}", args.engine, ctx.config.requests, own);
+    let path_tools = if own.is_some() { vec!["redis-server", "valkey-server", "uv"] } else { vec![] };
     Ok(vec![Gate {
         id: "perf".to_owned(),
+        waits_for: vec!["container/build".to_owned()],
         quiet: true,
         // What a place elsewhere answers is no file, and figures of a shared machine are of that moment.
         fresh: url.is_some() || ctx.profile != Profile::Local,
         unit: "requests",
         tool: ("xtask", String::new()),
-        inputs: Inputs { files: files.collect(), settings, ..Inputs::default() },
+        inputs: Inputs { files: files.unwrap_or_default(), settings, path_tools, ..Inputs::default() },
+        environments: own.map(|_| stack::environments(&ctx.config)).unwrap_or_default(),
         breaks_at: crate::policy::breaks_at(&ctx.config.policy, "perf"),
         again: format!("cargo xtask perf{again}"),
         action: action(move |session| run(session, perf.clone(), name.clone(), url.clone())),
@@ -94,17 +102,46 @@ pub fn gates(ctx: &Ctx, args: &Args) -> anyhow::Result<Vec<Gate>> {
 async fn run(session: Session, perf: Perf, name: String, url: Option<Target>) -> Result<Outcome, Unproven> {
     session.uses(Tool { name: "xtask".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), hash: None });
     let load = perf.load.get(&name).cloned().context("the load was looked up when the gate was planned")?;
-    let target = url.ok_or_else(|| NotRun::new("nobody started the backend", "name a running one with --url URL"))?;
+    let own = match &url {
+        Some(_) => None,
+        None => Some(start(&session).await?),
+    };
+    let target = match (&url, &own) {
+        (Some(target), _) => target.clone(),
+        (None, own) => own_target(&session, own.as_ref().map(|stack| stack.url.as_str()).unwrap_or_default())?,
+    };
     let routes = target.routes(&perf.mix, &session.ctx().config.requests).map_err(|why| session.not_run(why))?;
+    let key = Key {
+        load: format!("{name}, builtin"),
+        definition: format!("{:?} {load:?} {:?} {:?}", perf.mix, routes, url.as_ref().map(|target| &target.url)),
+    };
     let (mix, thresholds) = (perf.mix.clone(), perf.thresholds.clone());
     let plan = Plan { name, load, target, routes, mix, thresholds, seed: SEED };
     let measured = measure(&session, plan).await?;
-    let summary = &measured.summary;
-    let path = session.artifact(SUMMARY)?;
-    let text = serde_json::to_string_pretty(summary).context("the summary is no JSON")?;
-    write_atomically(&path, session.ctx().redactor.redact(&text).as_bytes())?;
-    session.say(&headline(summary))?;
-    Ok(outcome(&session, &measured))
+    let text = serde_json::to_string_pretty(&measured.summary).context("the summary is no JSON")?;
+    write_atomically(&session.artifact(SUMMARY)?, session.ctx().redactor.redact(&text).as_bytes())?;
+    session.say(&headline(&measured.summary))?;
+    let seen = Seen {
+        findings: own.iter().flat_map(Stack::findings).collect(),
+        artifacts: own.iter().flat_map(|stack| stack.logs.clone()).chain([SUMMARY.to_owned()]).collect(),
+    };
+    outcome(&session, &perf, &key, measured, seen)
+}
+
+/// The backend, started for this gate.
+async fn start(session: &Session) -> Result<Stack, Unproven> {
+    let stack = stack::start(&session.machine, session.runner(), &Wanted::default()).await?;
+    stack.used.iter().for_each(|tool| session.uses(tool.clone()));
+    Ok(stack)
+}
+
+/// Load goes to this machine, unless somebody names another place.
+fn own_target(session: &Session, url: &str) -> Result<Target, NotRun> {
+    let target = Target::parse(url).map_err(|why| session.not_run(why))?;
+    if target.is_loopback() {
+        return Ok(target);
+    }
+    Err(session.not_run(format!("`{url}` is not this machine: load on another place needs its name, by --url")))
 }
 
 /// Runs the load, telling each second; a cancelled run is none.
@@ -125,27 +162,37 @@ async fn measure(session: &Session, plan: Plan) -> Result<Measured, Unproven> {
     }
 }
 
-/// Figures → evidence, or the reason why there is none.
-fn outcome(session: &Session, measured: &Measured) -> Outcome {
-    let summary = &measured.summary;
-    let findings = judge::findings(summary);
-    let artifacts = vec![SUMMARY.to_owned()];
-    let why = nobody(summary).or_else(|| fitness::unfit(summary)).or_else(|| judge::unjudged(summary));
+/// What is to be said beside the figures.
+struct Seen {
+    findings: Vec<Finding>,
+    artifacts: Vec<String>,
+}
+
+/// Figures → evidence, or the reason why there is none. A run that passes is one of the accepted ones.
+fn outcome(session: &Session, perf: &Perf, key: &Key, measured: Measured, seen: Seen) -> Result<Outcome, Unproven> {
+    let (ctx, Measured { summary, blocks }) = (session.ctx(), measured);
+    let Seen { findings, artifacts } = seen;
+    let mut findings: Vec<Finding> = judge::findings(&summary).into_iter().chain(findings).collect();
+    let why = nobody(&summary).or_else(|| fitness::unfit(&summary)).or_else(|| judge::unjudged(&summary));
     if let Some(reason) = why {
         let not_run = session.not_run(reason);
         // What was seen all the same is worth a look and decides nothing.
-        return Outcome::DidNotRun(NotRun { findings, artifacts, ..not_run });
+        return Ok(Outcome::DidNotRun(NotRun { findings, artifacts, ..not_run }));
     }
-    let evidence = Evidence {
-        work: Work::new(summary.requests, "requests"),
-        declared: None,
-        findings,
-        artifacts,
-        fix: format!("look at `{SUMMARY}` in the output folder, mend what is slow or wrong, then `cargo xtask perf`"),
-    };
-    let passed = assess(&evidence, crate::policy::breaks_at(&session.ctx().config.policy, "perf"));
-    let _accepted = passed.verdict == Verdict::Pass;
-    Outcome::Ran(evidence)
+    let comparison = compare::compare(&baseline::accepted(ctx, key), &blocks, SEED);
+    findings.extend(comparison.and_then(|comparison| comparison.finding(perf.regression)));
+    let work = Work::new(summary.requests, "requests");
+    let fix = format!(
+        "look at `{SUMMARY}` in the output folder and mend what is slow or wrong, then `cargo xtask perf`; \
+         a slower p95 is accepted by removing `{}`",
+        session.machine.shown(&baseline::path(ctx))
+    );
+    let evidence = Evidence { work, declared: None, findings, artifacts, fix };
+    let passes = assess(&evidence, crate::policy::breaks_at(&ctx.config.policy, "perf")).verdict == Verdict::Pass;
+    if passes && comparison.is_none_or(|comparison| comparison.is_acceptable()) {
+        baseline::accept(ctx, key, blocks)?;
+    }
+    Ok(Outcome::Ran(evidence))
 }
 
 /// A target at which nobody answers was not measured; what it said instead is told.
