@@ -14,8 +14,8 @@ use crate::exit::{Code, UsageError};
 use crate::report::{self, Display};
 use crate::tasks::checks::{self, Checks, Done};
 use crate::tasks::{
-    bench, cache, ci, docs, doctor, integration, perf, policy, pre_commit, sbom, scan, self_test, smoke, test_matrix,
-    tools,
+    bench, cache, ci, docs, doctor, integration, perf, policy, pre_commit, sbom, scan, self_test, signing, smoke,
+    test_matrix, tools,
 };
 use crate::tools::cancel::Cancel;
 use crate::tools::environment;
@@ -88,6 +88,9 @@ enum Task {
     Sbom,
     /// Find what this branch lets pass that the branch it began at did not
     Policy,
+    /// Push the image, sign it, and verify what was signed of it
+    #[command(subcommand)]
+    Container(signing::Args),
     /// The programs that the gates use
     #[command(subcommand)]
     Tools(tools::Args),
@@ -216,6 +219,7 @@ impl Run {
             Task::Policy => (policy::TASK.plan)(ctx),
             Task::Tools(tools::Args::Install { names }) => tools::plan(names, &ci::all_gates(ctx))?,
             Task::Tools(tools::Args::List) => vec![],
+            Task::Container(args) => signing::plan(ctx, args)?,
             Task::Docs { .. } => (docs::TASK.plan)(ctx),
             Task::Integration(args) => integration::plan(ctx, args),
             Task::Smoke(args) => smoke::plan(ctx, &args.addresses(ctx)?),
@@ -253,6 +257,7 @@ impl Run {
             Task::Integration(_) => self.check("integration", false, cancel, events).await?,
             Task::Smoke(_) => self.check("smoke", true, cancel, events).await?,
             Task::Perf(_) => self.check("perf", false, cancel, events).await?,
+            Task::Container(_) => self.check("container", false, cancel, events).await?,
             Task::Doctor => self.check("doctor", false, cancel, events).await?,
             Task::SelfTest => self.check("self-test", false, cancel, events).await?,
             Task::Bench { args } => {

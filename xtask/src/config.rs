@@ -19,6 +19,7 @@ mod perf;
 mod policy;
 mod requests;
 mod scan;
+mod signing;
 mod thresholds;
 mod values;
 
@@ -28,6 +29,7 @@ pub use perf::{Executor, Load, Perf, Scenario, Stage};
 pub use policy::{Ignore, Licences, Policy, Vulnerabilities};
 pub use requests::{Request, Service, Smoke};
 pub use scan::{Dependencies, Dockerfile, Locks, Manifests, Sast, Sbom, Secrets, Shell, Tools, Workflows};
+pub use signing::{Key, Registry, Signing};
 pub use thresholds::{Aggregation, Comparison, Kind, METRICS, Metric, Threshold, Thresholds};
 pub use values::parse_duration;
 use values::{date, duration};
@@ -82,6 +84,10 @@ pub struct Config {
     pub smoke: Option<Smoke>,
     /// Declares the load that a running backend has to bear.
     pub perf: Option<Perf>,
+    /// Declares where images are pushed to.
+    pub registry: Option<Registry>,
+    /// Whose signature of an image counts.
+    pub signing: Option<Signing>,
     /// What breaks a gate that scans.
     #[serde(default)]
     pub policy: Policy,
@@ -320,6 +326,8 @@ impl Config {
         }
         let requests = self.requests.keys().map(String::as_str).collect();
         self.perf.iter().try_for_each(|perf| perf.check(&requests))?;
+        self.registry.as_ref().map_or(Ok(()), Registry::check)?;
+        self.signing.as_ref().map_or(Ok(()), Signing::check)?;
         if let Some(ignore) = self.ignore.iter().find(|ignore| ignore.reason.trim().is_empty()) {
             return Err(format!("the ignore of `{}` in `{}` has no reason", ignore.rule, ignore.gate));
         }

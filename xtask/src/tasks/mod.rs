@@ -16,6 +16,7 @@ pub mod pre_commit;
 pub mod sbom;
 pub mod scan;
 pub mod self_test;
+pub mod signing;
 pub mod smoke;
 pub mod subjects;
 pub mod test_matrix;

@@ -182,10 +182,28 @@ pub const CYCLONEDX_PY: Program = Program {
     version: &["--version"],
 };
 
+/// Signs images and verifies their signatures.
+pub const COSIGN: Program = Program {
+    name: "cosign",
+    purpose: "signs images and verifies their signatures",
+    sources: &[Source::Go { module: "cosign", package: "github.com/sigstore/cosign/v3/cmd/cosign", tags: "" }],
+    version: &["version"],
+};
+
+/// Asks a registry of images; part of the library that cosign asks it by, so that one lock pins both.
+pub const CRANE: Program = Program {
+    name: "crane",
+    purpose: "asks registries of images",
+    sources: &[Source::Go { module: "cosign", package: "github.com/google/go-containerregistry/cmd/crane", tags: "" }],
+    version: &["version"],
+};
+
 /// All of them, by name.
 pub const ALL: &[&Program] = &[
     &ACTIONLINT,
     &BANDIT,
+    &COSIGN,
+    &CRANE,
     &CYCLONEDX_PY,
     &GGSHIELD,
     &GITLEAKS,

@@ -2,10 +2,12 @@
 
 pub mod acquire;
 pub mod archive;
+pub mod attested;
 pub mod cancel;
 pub mod catalog;
 pub mod command;
 pub mod containers;
+pub mod cosign;
 pub mod download;
 pub mod environment;
 pub mod git;
@@ -18,5 +20,7 @@ pub mod proc;
 pub mod program;
 pub mod python;
 pub mod redis;
+pub mod registry;
 pub mod requirements;
+pub mod signatures;
 pub mod stat_cache;

@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::disallowed_methods,
+    clippy::print_stderr,
     reason = "a test that cannot go on has failed, and tests stand outside of the doors"
 )]
 
@@ -23,6 +24,7 @@ mod scan_broken;
 mod scan_elsewhere;
 mod scan_planted;
 mod second_project;
+mod signing;
 mod smoke;
 mod stand_in;
 mod support;

@@ -48,6 +48,8 @@ const GUARDED: &[(&str, Weaker)] = &[
     ("shell.files", Weaker::Shrunk),
     ("licences.allow", Weaker::Grown),
     ("licences.clarify", Weaker::Grown),
+    ("signing.identities", Weaker::Grown),
+    ("signing.key", Weaker::Grown),
     ("policy.breaks_at", Weaker::Severer("low")),
     ("policy.max_age", Weaker::Longer("1h")),
     ("policy.database_max_age", Weaker::Longer("7d")),
@@ -64,7 +66,7 @@ const GUARDED: &[(&str, Weaker)] = &[
 /// Settings that decide when a gate is stopped, and on which machine it runs; every other one that is not guarded
 /// has to stay as it is.
 const HARMLESS: &[&str] =
-    &["hooks.timeout", "tests.timeout", "docs.timeout", "secrets.timeout", "dependencies.timeout"];
+    &["hooks.timeout", "tests.timeout", "docs.timeout", "secrets.timeout", "dependencies.timeout", "registry.timeout"];
 
 /// How many settings a configuration has.
 pub fn settings(text: &str) -> usize {
@@ -334,6 +336,48 @@ mod tests {
     }
 
     #[test]
+    fn whose_signature_counts_is_not_the_branchs_to_say() {
+        let python = "[python]\nversions = [\"3.12\"]\ntools = \"3.12\"\ntools_lock = \"t\"\n[registry]\nrepository = \"r.io/n\"\n";
+        let identity = |list: &str| {
+            format!("{python}[signing]\nsource = \"https://s\"\nissuer = \"https://i\"\nidentities = [{list}]\n")
+        };
+        let key =
+            |log: &str| format!("{python}[signing]\nsource = \"https://s\"\n[signing.key]\npublic = \"a.pub\"\n{log}");
+        let one = identity("\"a\"");
+        for (old, new, expected) in [
+            (one.clone(), one.clone(), vec![]),
+            (one.clone(), identity("\"a\", \"b\""), vec!["signing.identities: now has \"b\""]),
+            (one.clone(), identity("\"b\""), vec!["signing.identities: now has \"b\""]),
+            (identity("\"a\", \"b\""), one.clone(), vec![]),
+            (one.clone(), one.replace("//i", "//j"), vec!["signing.issuer: was \"https://i\", is \"https://j\""]),
+            (
+                one.clone(),
+                format!("{one}trusted_root = \"mine.json\"\n"),
+                vec!["signing.trusted_root: was \"\", is \"mine.json\""],
+            ),
+            (one.clone(), one.replace("//s", "//t"), vec!["signing.source: was \"https://s\", is \"https://t\""]),
+            (one.clone(), one.replace("r.io/n", "r.io/m"), vec!["registry.repository: was \"r.io/n\", is \"r.io/m\""]),
+            (one.clone(), python.to_owned(), vec!["signing: is gone"]),
+            (
+                one.clone(),
+                key("log = false\n"),
+                vec![
+                    "signing.issuer: was \"https://i\", is \"\"",
+                    "signing.key: now has log = false, public = \"a.pub\"",
+                ],
+            ),
+            (key(""), key("log = false\n"), vec!["signing.key: now has log = false"]),
+            (key(""), key("log = true\n"), vec![]),
+            (key(""), key("").replace("a.pub", "b.pub"), vec!["signing.key: now has public = \"b.pub\""]),
+        ] {
+            assert!(Config::parse(&old).is_ok() && Config::parse(&new).is_ok(), "{new}");
+            let (_, findings) = configurations("p", &old, &new, &BTreeSet::new()).unwrap();
+            let found: Vec<_> = findings.iter().map(|found| found.message.as_str()).collect();
+            assert_eq!(found, expected, "{new}");
+        }
+    }
+
+    #[test]
     fn every_guarded_setting_is_one_that_the_configuration_knows() {
         // An unknown key is an error of the configuration that names it.
         for (key, _) in GUARDED.iter().filter(|(key, _)| key.contains('.')) {
@@ -342,7 +386,7 @@ mod tests {
             let asked = if table == "python" { String::new() } else { format!("[{table}]\n{name} = 1979-05-27\n") };
             let text = format!("{smallest}{asked}");
             let error = crate::config::Config::parse(&text).err().unwrap_or_default();
-            assert!(!error.contains("unknown key"), "{key}: {error}");
+            assert!(!error.contains(&format!("unknown key `{name}`")), "{key}: {error}");
         }
     }
 

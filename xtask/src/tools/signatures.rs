@@ -1,0 +1,199 @@
+//! Verifies what was signed of one digest: for `container verify`, and before anything is released or rolled back.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::attested::{Expected, KINDS, Kind, REVISION, judge, revision_of};
+use super::catalog::COSIGN;
+use super::command::Command;
+use super::cosign::{self, Answer, Signer};
+use super::program;
+use super::registry::{Reference, Registry, Subject, patiently};
+use crate::config::Signing;
+use crate::context::{Ctx, Profile};
+use crate::verdict::{Finding, NotRun, Unproven};
+
+/// Who may have signed, and what the signatures are trusted by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// Any one of them, but one and the same for everything that is said of an image.
+    pub signers: Vec<Signer>,
+    /// A trusted root; without one Sigstore's public one is fetched.
+    pub root: Option<PathBuf>,
+    /// Where the source lies.
+    pub source: String,
+}
+
+/// What was looked for and answered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Checked {
+    /// How many signatures and attestations were verified, by a signer and by what they say.
+    pub verified: u64,
+    /// How many were looked for.
+    pub asked: u64,
+    /// What is wrong; empty only where all that was asked for was verified.
+    pub findings: Vec<Finding>,
+    /// Who signed.
+    pub signer: Option<Signer>,
+    /// The commit that the image is of.
+    pub revision: String,
+}
+
+impl Demand {
+    /// What the configuration asks for. Where it counts, a signature without a log does not.
+    pub fn of(ctx: &Ctx, signing: &Signing) -> Result<Self, NotRun> {
+        let beside = |name: &String| (!name.is_empty()).then(|| ctx.config_dir.join(name));
+        let by_key =
+            signing.key.iter().map(|key| Signer::Key { public: ctx.config_dir.join(&key.public), log: key.log });
+        let by_identity = signing
+            .identities
+            .iter()
+            .map(|identity| Signer::Identity { identity: identity.clone(), issuer: signing.issuer.clone() });
+        let signers: Vec<Signer> = by_key.chain(by_identity).collect();
+        if ctx.profile == Profile::Actions && signers.iter().any(|signer| !signer.needs_root()) {
+            let reason = "signing.key.log = false does not count in the profile `actions`";
+            return Err(NotRun::new(reason, "sign into a transparency log, and set signing.key.log = true"));
+        }
+        Ok(Self { signers, root: beside(&signing.trusted_root), source: signing.source.clone() })
+    }
+}
+
+/// Verifies everything that has to be said of `subject`. `Err` where it could not be told, which is never a pass and
+/// never a refusal.
+pub async fn verify(registry: &Registry<'_>, subject: &Subject, demand: &Demand) -> Result<Checked, Unproven> {
+    let name = Reference { repository: subject.repository.clone(), tag: None, digest: Some(subject.digest.clone()) };
+    if registry.resolve(&name).await?.is_none() {
+        return Err(NotRun::new(format!("`{subject}` is not in the registry"), "cargo xtask container push").into());
+    }
+    let labels: BTreeMap<String, String> = registry.labels(subject).await?;
+    let mut checked = Checked { asked: KINDS.len() as u64, ..Checked::default() };
+    match revision_of(labels.get(REVISION)) {
+        Ok(revision) => checked.revision = revision,
+        Err(finding) => checked.findings.push(finding),
+    }
+    let expected =
+        Expected { digest: subject.digest.clone(), revision: checked.revision.clone(), source: demand.source.clone() };
+    let root = trusted_root(registry, demand).await?;
+    let cosign = Cosign::open(registry).await?;
+    let mut signers = demand.signers.clone();
+    for kind in KINDS {
+        let (answer, signer) = ask_each(&cosign, registry, kind, subject, &signers, root.as_ref(), demand).await?;
+        // Who signed the image has to have said everything else of it.
+        if let Some(signer) = signer {
+            checked.signer = Some(signer.clone());
+            signers = vec![signer];
+        }
+        let wrong = judge(kind, &answer, &signers, &expected);
+        checked.verified += u64::from(wrong.is_empty());
+        checked.findings.extend(wrong);
+    }
+    // A registry that went away in between may look like one without signatures.
+    if !checked.findings.is_empty() && registry.resolve(&name).await?.is_none() {
+        return Err(NotRun::new(format!("`{subject}` went away while it was verified"), "run it again").into());
+    }
+    Ok(checked)
+}
+
+/// The first signer of whom there is one; else the most telling answer.
+async fn ask_each(
+    cosign: &Cosign,
+    registry: &Registry<'_>,
+    kind: Kind,
+    subject: &Subject,
+    signers: &[Signer],
+    root: Option<&PathBuf>,
+    demand: &Demand,
+) -> Result<(Answer, Option<Signer>), Unproven> {
+    let mut told = Answer::Absent;
+    for signer in signers {
+        let predicate_type = kind.predicate_type(&demand.source);
+        let args = cosign::verify(signer, root.map(PathBuf::as_path), &predicate_type, &subject.to_string());
+        let ended = patiently(registry.runner(), &cosign.0.clone().args(args)).await?;
+        match cosign::answer(&ended) {
+            Answer::Verified(statements) => return Ok((Answer::Verified(statements), Some(signer.clone()))),
+            Answer::Refused(why) => told = Answer::Refused(why),
+            Answer::Absent => {}
+            Answer::Unable => {
+                let reason = format!("the {} of `{subject}` cannot be verified: {}", kind.name(), ended.failure());
+                return Err(NotRun::new(reason, "check the way to the registry, then run it again").into());
+            }
+        }
+    }
+    Ok((told, None))
+}
+
+/// cosign, let into the registry.
+#[derive(Clone, Debug)]
+pub struct Cosign(pub Command);
+
+impl Cosign {
+    /// Gets it.
+    pub async fn open(registry: &Registry<'_>) -> Result<Self, Unproven> {
+        let installed = program::ensure(registry.machine(), registry.runner(), &COSIGN).await?;
+        let command = Command::new(installed.path, &registry.machine().ctx.root).timeout(Duration::from_secs(300));
+        Ok(Self(registry.access().given(command)))
+    }
+}
+
+/// What signatures are trusted by: the configuration's, or what Sigstore's TUF repository says now.
+async fn trusted_root(registry: &Registry<'_>, demand: &Demand) -> Result<Option<PathBuf>, Unproven> {
+    if !demand.signers.iter().any(Signer::needs_root) {
+        return Ok(None);
+    }
+    if let Some(root) = &demand.root {
+        if !root.is_file() {
+            let reason = format!("the trusted root `{}` is not there", registry.machine().shown(root));
+            return Err(NotRun::new(reason, "look at signing.trusted_root").into());
+        }
+        return Ok(Some(root.clone()));
+    }
+    let folder = registry.machine().ctx.out.join("container");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+    let file = folder.join("trusted_root.json");
+    let cosign = Cosign::open(registry).await?;
+    // An older one is no answer: keys are revoked in it.
+    let _gone = std::fs::remove_file(&file);
+    let ended = patiently(registry.runner(), &cosign.0.args(cosign::public_root(&file))).await?;
+    if !ended.is_success() || !file.is_file() {
+        let reason = format!("Sigstore's trusted root cannot be had: {}", ended.failure());
+        return Err(NotRun::new(reason, "check the way to tuf-repo-cdn.sigstore.dev, then run it again").into());
+    }
+    Ok(Some(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Key;
+
+    #[test]
+    fn a_signature_without_a_log_does_not_count_in_actions() {
+        let mut ctx = crate::context::testing::ctx(std::path::Path::new("/repo"));
+        let mut signing = Signing {
+            source: "https://s".into(),
+            identities: vec![],
+            issuer: String::new(),
+            trusted_root: String::new(),
+            services: String::new(),
+            key: Some(Key { public: "cosign.pub".into(), log: false }),
+        };
+        for (profile, log, counts) in [
+            (Profile::Local, false, true),
+            (Profile::Offline, false, true),
+            (Profile::Actions, false, false),
+            (Profile::Actions, true, true),
+        ] {
+            ctx.profile = profile;
+            signing.key = Some(Key { public: "cosign.pub".into(), log });
+            assert_eq!(Demand::of(&ctx, &signing).is_ok(), counts, "{profile:?} {log}");
+        }
+        signing.key = None;
+        signing.identities = vec!["a".into(), "b".into()];
+        signing.issuer = "https://i".into();
+        let demand = Demand::of(&ctx, &signing).unwrap();
+        assert!(demand.signers.iter().all(Signer::needs_root) && demand.signers.len() == 2);
+    }
+}
