@@ -24,4 +24,5 @@ compile() {
 compile tools pyproject.toml --group tests --group tools "$@"
 compile tests pyproject.toml --group tests --constraint requirements/tools.txt "$@"
 compile runtime pyproject.toml --constraint requirements/tools.txt "$@"
+compile image --group image --constraint requirements/tools.txt "$@"
 compile docs --group docs --constraint requirements/tools.txt "$@"
