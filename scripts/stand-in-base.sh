@@ -46,6 +46,7 @@ done
 
 # shellcheck source=/dev/null
 suite=$(. /etc/os-release && [ "$ID" = debian ] && echo "$VERSION_CODENAME") || fail "this system is not Debian"
+# shellcheck disable=SC2016  # the words in brackets are apt's own
 mirror=${MIRROR:-$(apt-get indextargets --format '$(SITE) $(RELEASE)' 'Created-By: Packages' | awk -v s="$suite" '$2 == s { print $1; exit }')}
 
 scratch=$(mktemp -d)
@@ -62,10 +63,9 @@ for library in $libraries; do
     # A system whose /lib is a link knows its files by either name.
     owner=$(dpkg-query --search "$library" 2>/dev/null || dpkg-query --search "/usr$library" 2>/dev/null ||
         dpkg-query --search "${library#/usr}" 2>/dev/null) || fail "no package owns $library"
-    # Windows are not part of it, neither here nor in the real one.
-    case $owner in libx11* | libtcl* | libtk* | libxft* | libxss*) continue ;; esac
     packages=$packages,${owner%%:*}
 done
+# Windows are not part of it, neither here nor in the real one.
 packages=$(echo "$packages" | tr , '\n' | sort -u | grep -Ev '^(libx|libtcl|libtk|libfont|libfreetype|libpng|libbrotli|libbsd|libmd)' | paste -sd,)
 
 echo "making $name of Debian $suite and $prefix"
