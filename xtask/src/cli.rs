@@ -14,7 +14,7 @@ use crate::exit::{Code, UsageError};
 use crate::report::{self, Display};
 use crate::tasks::checks::{self, Checks, Done};
 use crate::tasks::{
-    bench, cache, ci, docs, doctor, integration, perf, policy, pre_commit, sbom, scan, self_test, signing, smoke,
+    bench, cache, ci, container, docs, doctor, integration, perf, policy, pre_commit, sbom, scan, self_test, smoke,
     test_matrix, tools,
 };
 use crate::tools::cancel::Cancel;
@@ -88,9 +88,6 @@ enum Task {
     Sbom,
     /// Find what this branch lets pass that the branch it began at did not
     Policy,
-    /// Push the image, sign it, and verify what was signed of it
-    #[command(subcommand)]
-    Container(signing::Args),
     /// The programs that the gates use
     #[command(subcommand)]
     Tools(tools::Args),
@@ -100,6 +97,8 @@ enum Task {
         #[arg(long)]
         serve: bool,
     },
+    /// Build the image, hold it against what it has to be, scan it and list what is in it; push it, sign it, verify it
+    Container(container::Args),
     /// Run the tests of the whole: the backend as it is shipped, a real Redis, an Ollama, and faults
     Integration(integration::Args),
     /// Ask a running backend whether it works, or one that is started for it
@@ -219,8 +218,8 @@ impl Run {
             Task::Policy => (policy::TASK.plan)(ctx),
             Task::Tools(tools::Args::Install { names }) => tools::plan(names, &ci::all_gates(ctx))?,
             Task::Tools(tools::Args::List) => vec![],
-            Task::Container(args) => signing::plan(ctx, args)?,
             Task::Docs { .. } => (docs::TASK.plan)(ctx),
+            Task::Container(args) => container::gates(ctx, args)?,
             Task::Integration(args) => integration::plan(ctx, args),
             Task::Smoke(args) => smoke::plan(ctx, &args.addresses(ctx)?),
             Task::Perf(args) => perf::gates(ctx, args)?,
@@ -257,7 +256,7 @@ impl Run {
             Task::Integration(_) => self.check("integration", false, cancel, events).await?,
             Task::Smoke(_) => self.check("smoke", true, cancel, events).await?,
             Task::Perf(_) => self.check("perf", false, cancel, events).await?,
-            Task::Container(_) => self.check("container", false, cancel, events).await?,
+            Task::Container(_) => self.check("container", true, cancel, events).await?,
             Task::Doctor => self.check("doctor", false, cancel, events).await?,
             Task::SelfTest => self.check("self-test", false, cancel, events).await?,
             Task::Bench { args } => {

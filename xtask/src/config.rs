@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit::UsageError;
 
+mod container;
 mod environment;
 mod integration;
 mod perf;
@@ -23,6 +24,7 @@ mod signing;
 mod thresholds;
 mod values;
 
+pub use container::{Container, StandIn};
 pub use environment::{Environment, is_http};
 pub use integration::Integration;
 pub use perf::{Executor, Load, Perf, Scenario, Stage};
@@ -63,6 +65,8 @@ pub struct Config {
     pub locks: Option<Locks>,
     /// Declares Dockerfiles.
     pub dockerfile: Option<Dockerfile>,
+    /// Declares the image of the backend.
+    pub container: Option<Container>,
     /// Declares the workflows of GitHub Actions.
     pub workflows: Option<Workflows>,
     /// Declares Kubernetes manifests.
@@ -288,6 +292,7 @@ impl Config {
             }
         }
         let service = self.service.iter().flat_map(|service| [&service.alive, &service.ready]);
+        let service = service.chain(self.container.iter().flat_map(|container| &container.requests));
         let smoke = self.smoke.iter().flat_map(|smoke| &smoke.requests);
         match smoke.chain(service).find(|name| !self.requests.contains_key(*name)) {
             Some(unknown) => {
@@ -328,6 +333,10 @@ impl Config {
         self.perf.iter().try_for_each(|perf| perf.check(&requests))?;
         self.registry.as_ref().map_or(Ok(()), Registry::check)?;
         self.signing.as_ref().map_or(Ok(()), Signing::check)?;
+        self.container.as_ref().map_or(Ok(()), Container::check)?;
+        if self.container.is_some() && self.service.is_none() {
+            return Err("[container] needs [service]".into());
+        }
         if let Some(ignore) = self.ignore.iter().find(|ignore| ignore.reason.trim().is_empty()) {
             return Err(format!("the ignore of `{}` in `{}` has no reason", ignore.rule, ignore.gate));
         }

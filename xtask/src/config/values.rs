@@ -1,4 +1,4 @@
-//! Values as people write them: durations and dates.
+//! Values as people write them: durations, sizes and dates.
 
 use std::time::Duration;
 
@@ -27,6 +27,32 @@ pub(super) mod duration {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         parse_duration(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Sizes as people write them, in powers of ten: `900kB`, `250MB`, `1GB`.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let number: Option<u64> = text[..digits].parse().ok();
+    let unit = match &text[digits..] {
+        "kB" => Some(1_000),
+        "MB" => Some(1_000_000),
+        "GB" => Some(1_000_000_000),
+        _ => None,
+    };
+    let size = number.zip(unit).and_then(|(number, unit): (u64, u64)| number.checked_mul(unit));
+    size.ok_or_else(|| format!("`{text}` is not a size like 900kB, 250MB or 1GB"))
+}
+
+pub(super) mod bytes {
+    use super::*;
+
+    pub fn serialize<S: serde::Serializer>(value: &u64, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&format!("{value} bytes"))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+        parse_bytes(&String::deserialize(from)?).map_err(serde::de::Error::custom)
     }
 }
 

@@ -18,7 +18,7 @@ const MOST_RUNS: usize = 20;
 const MOST_RESULTS: usize = 25_000;
 
 /// Tasks whose gates are scanners.
-const SCANNERS: [&str; 3] = ["scan", "policy", "sbom"];
+const SCANNERS: [&str; 4] = ["scan", "policy", "sbom", "container"];
 
 /// The report's findings as SARIF 2.1.0.
 pub fn render(report: &Report) -> String {

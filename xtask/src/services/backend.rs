@@ -11,7 +11,6 @@ use serde::Deserialize;
 
 use super::ground::Ground;
 use crate::config::{Request, Service};
-use crate::expect::judge;
 use crate::tools::command::Command;
 use crate::tools::containers::{self, Container, Engine, Run};
 use crate::tools::environment::{self, Environment, Shelf, Spec};
@@ -209,13 +208,7 @@ impl Recipe {
         let limit = self.service.starts_within;
         let ready = Request { timeout: ready.timeout.min(limit), ..ready.clone() };
         loop {
-            let wrong = match http::ask(&client, &backend.url, &ready).await {
-                Ok(answer) => match judge(&ready, &answer) {
-                    Ok(()) => return Ok(()),
-                    Err(wrong) => format!("`{}`: {wrong}", ready.send),
-                },
-                Err(unanswered) => format!("it {unanswered}"),
-            };
+            let Err(wrong) = http::expect(&client, &backend.url, &ready).await else { return Ok(()) };
             if self.machine.cancel.is_cancelled() {
                 return Err(NotRun::new("interrupted", "run it again").into());
             }

@@ -7,6 +7,7 @@ pub mod bench;
 pub mod cache;
 pub mod checks;
 pub mod ci;
+pub mod container;
 pub mod docs;
 pub mod doctor;
 pub mod integration;
@@ -65,6 +66,7 @@ pub const ALL: &[Task] = &[
     scan::TASK,
     sbom::TASK,
     docs::TASK,
+    container::TASK,
     integration::TASK,
     smoke::TASK,
     perf::TASK,

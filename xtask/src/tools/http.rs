@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use super::download;
 use crate::config::Request;
-use crate::expect::{Answer, LARGEST_BODY};
+use crate::expect::{Answer, LARGEST_BODY, judge};
 
 /// A client that follows no redirect: what answers has to be the instance that was asked, and proxies are only for
 /// what is not on this machine.
@@ -35,6 +35,14 @@ impl std::fmt::Display for Unanswered {
             Self::NotReached(why) => write!(f, "cannot be reached: {why}"),
             Self::Silent(why) => write!(f, "did not answer: {why}"),
         }
+    }
+}
+
+/// Asks, and says what is wrong with the answer, or why there is none.
+pub async fn expect(client: &reqwest::Client, base: &str, request: &Request) -> Result<(), String> {
+    match ask(client, base, request).await {
+        Ok(answer) => judge(request, &answer).map_err(|wrong| format!("`{}`: {wrong}", request.send)),
+        Err(unanswered) => Err(format!("it {unanswered}")),
     }
 }
 

@@ -12,6 +12,7 @@ mod broken_tools;
 mod cache;
 mod canary;
 mod command_line;
+mod container;
 mod flaky;
 mod foreign_text;
 mod guarded;

@@ -6,7 +6,7 @@ mod cargo;
 mod licences;
 mod outdated;
 mod python;
-mod validate;
+pub mod validate;
 
 use serde::Deserialize;
 

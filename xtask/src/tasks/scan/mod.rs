@@ -195,7 +195,7 @@ fn judge(ctx: &Ctx, id: &str, findings: Vec<Finding>) -> anyhow::Result<Vec<Find
 }
 
 /// A file of ours that a scanner reads in place of what lies in the tree.
-fn own_config(ctx: &Ctx, name: &str) -> PathBuf {
+pub(super) fn own_config(ctx: &Ctx, name: &str) -> PathBuf {
     ctx.store.join("scan").join(name)
 }
 
@@ -220,7 +220,7 @@ fn remove_left_over(parent: &Path) {
     }
 }
 
-fn write_own_config(ctx: &Ctx, name: &str, text: &str) -> anyhow::Result<()> {
+pub(super) fn write_own_config(ctx: &Ctx, name: &str, text: &str) -> anyhow::Result<()> {
     write_atomically(&own_config(ctx, name), text.as_bytes())
 }
 
@@ -237,7 +237,7 @@ fn without_canary<T>(session: &Session, canary: &str, found: Vec<T>, file: fn(&T
 }
 
 /// A scanner's report as its own type, or the reason why the gate did not run.
-fn parse<T: DeserializeOwned>(session: &Session, ended: &Ended, report: &str) -> Result<T, Unproven> {
+pub(super) fn parse<T: DeserializeOwned>(session: &Session, ended: &Ended, report: &str) -> Result<T, Unproven> {
     let read = serde_json::from_str(report);
     read.map_err(|e| session.not_run(format!("its report cannot be read ({e}); {}", ended.failure())).into())
 }
@@ -267,7 +267,7 @@ fn place(ctx: &Ctx, path: &str) -> Option<String> {
 }
 
 /// Words that scanners have for how bad something is.
-fn severity(word: &str) -> Severity {
+pub(super) fn severity(word: &str) -> Severity {
     match word.to_ascii_lowercase().as_str() {
         "critical" => Severity::Critical,
         "high" | "error" => Severity::High,

@@ -4,7 +4,7 @@ mod locks;
 mod osv;
 mod pip_audit;
 mod rustsec;
-mod trivy;
+pub mod trivy;
 
 use time::OffsetDateTime;
 

@@ -25,29 +25,35 @@ const FOUND: i32 = 9;
 /// Files of ours in place of those of the tree.
 const SETTINGS: [(&str, &str); 2] = [("trivy.yaml", "{}\n"), ("trivyignore", "")];
 
-/// The one reason that `offline` may list for this gate.
-const NO_DATA_BASE: &str = "trivy's data base of vulnerabilities cannot be downloaded";
+/// The one reason that `offline` may list for a gate that needs the data base.
+pub const NO_DATA_BASE: &str = "trivy's data base of vulnerabilities cannot be downloaded";
 
+/// As much of a report as is read here.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Report {
+pub struct Report {
+    /// One a lock file, or a kind of packages.
     #[serde(default)]
-    results: Vec<Target>,
+    pub results: Vec<Target>,
 }
 
+/// `Results[]`
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Target {
+pub struct Target {
     target: String,
+    /// What was looked up.
     #[serde(default)]
-    packages: Vec<serde_json::Value>,
+    pub packages: Vec<serde_json::Value>,
+    /// What is known of it.
     #[serde(default)]
-    vulnerabilities: Vec<Vulnerability>,
+    pub vulnerabilities: Vec<Vulnerability>,
 }
 
+/// `Vulnerabilities[]`
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Vulnerability {
+pub struct Vulnerability {
     #[serde(rename = "VulnerabilityID")]
     id: String,
     pkg_name: String,
@@ -142,25 +148,31 @@ async fn run(session: Session, dependencies: Dependencies, steps: Vec<Command>) 
     Ok(ran(audited, "packages", 0, findings, FIX))
 }
 
+impl Vulnerability {
+    /// In the words of the policy.
+    pub fn known(&self) -> policy::Vulnerability {
+        let published = self.published_date.as_deref().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+        policy::Vulnerability {
+            id: self.id.clone(),
+            package: format!("{} {}", self.pkg_name, self.installed_version),
+            severity: severity(&self.severity),
+            fixed_in: self.fixed_version.split(", ").filter(|version| !version.is_empty()).map(str::to_owned).collect(),
+            published: published.map(OffsetDateTime::date),
+            summary: self.title.clone(),
+        }
+    }
+}
+
 fn finding(ctx: &Ctx, folder: &str, target: &str, found: &Vulnerability) -> Finding {
-    let published = found.published_date.as_deref().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
-    let known = policy::Vulnerability {
-        id: found.id.clone(),
-        package: format!("{} {}", found.pkg_name, found.installed_version),
-        severity: severity(&found.severity),
-        fixed_in: found.fixed_version.split(", ").filter(|version| !version.is_empty()).map(str::to_owned).collect(),
-        published: published.map(OffsetDateTime::date),
-        summary: found.title.clone(),
-    };
     // Trivy names a lock file relative to the folder; a folder that is a file is the lock itself.
     let path = if ctx.root.join(folder).is_file() { folder.to_owned() } else { format!("{folder}/{target}") };
     let path = ctx.relative(path.as_ref());
     let text = path.as_ref().and_then(|path| std::fs::read_to_string(ctx.root.join(path)).ok()).unwrap_or_default();
-    policy::vulnerable(&ctx.config.policy, ctx.started.date(), &known).at(path, line_of(&text, &found.pkg_name))
+    policy::vulnerable(&ctx.config.policy, ctx.started.date(), &found.known()).at(path, line_of(&text, &found.pkg_name))
 }
 
 /// R12: a data base that is too old knows nothing of what is new.
-async fn check_age(session: &Session) -> Result<(), Unproven> {
+pub async fn check_age(session: &Session) -> Result<(), Unproven> {
     let ctx = session.ctx();
     let ask = Command::new(TRIVY.name, &ctx.root).args(["version", "--format", "json", "--cache-dir"]);
     let ended = session.tool(&TRIVY, &ask.arg(ctx.store.join("trivy"))).await?;
