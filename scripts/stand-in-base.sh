@@ -44,10 +44,11 @@ for python in "python$version" "${PYENV_ROOT:-$HOME/.pyenv}/versions/$version".*
 done
 [ -n "$prefix" ] || fail "no CPython $version outside of /usr is here: pyenv install $version"
 
-# shellcheck source=/dev/null
-suite=$(. /etc/os-release && [ "$ID" = debian ] && echo "$VERSION_CODENAME") || fail "this system is not Debian"
-# shellcheck disable=SC2016  # the words in brackets are apt's own
-mirror=${MIRROR:-$(apt-get indextargets --format '$(SITE) $(RELEASE)' 'Created-By: Packages' | awk -v s="$suite" '$2 == s { print $1; exit }')}
+of_system() { sed -n "s/^$1=\"*\([a-z]*\)\"*$/\1/p" /etc/os-release; }
+[ "$(of_system ID)" = debian ] || fail "this system is not Debian"
+suite=$(of_system VERSION_CODENAME)
+# The words in brackets are apt's own.
+mirror=${MIRROR:-$(apt-get indextargets --format "\$(SITE) \$(RELEASE)" 'Created-By: Packages' | awk -v s="$suite" '$2 == s { print $1; exit }')}
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT

@@ -56,6 +56,15 @@ const PASSED_ON: &[&str] = &[
     "GOSUMDB",
     "CARGO_HOME",
     "RUSTUP_HOME",
+    // Where the container engine answers, and where its logins lie.
+    "DOCKER_HOST",
+    "DOCKER_CONFIG",
+    "DOCKER_CONTEXT",
+    "DOCKER_CERT_PATH",
+    "DOCKER_TLS_VERIFY",
+    "CONTAINER_HOST",
+    "REGISTRY_AUTH_FILE",
+    "XDG_RUNTIME_DIR",
 ];
 
 /// A variable whose name holds one of these words is taken for a secret; its value is redacted everywhere.
