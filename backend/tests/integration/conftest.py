@@ -26,10 +26,8 @@ def control() -> Iterator[Control]:
 
 
 @pytest.fixture(autouse=True)
-def _undisturbed(control: Control) -> Iterator[None]:
+def _undisturbed(control: Control) -> None:
     """Each test begins with everything running, whatever the one before it did."""
-    control.reset()
-    yield
     control.reset()
 
 

@@ -11,7 +11,7 @@ def test_an_open_stream_is_finished_and_new_work_is_refused(
     api: httpx.Client, control: Control, ollama_model: str
 ) -> None:
     # Slow, so that there is time to look around while the stream is open.
-    control.ollama("slow", pause_ms=400)
+    control.ollama("slow", pause_ms=1200)
     with streamed(api, question(ollama_model)) as stream:
         lines = stream.follow()
         assert next(lines)
@@ -22,6 +22,7 @@ def test_an_open_stream_is_finished_and_new_work_is_refused(
         assert "the service is shutting down" in ready.json()["reasons"]
         refused = api.post(CHAT, json=question("echo/echo"))
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutting_down")
+        control.ollama("normal")
         for _ in lines:
             pass
     assert stream.is_done, "the open stream was cut off"

@@ -7,7 +7,7 @@ import httpx
 from integration.control import Control, eventually, question
 from integration.events import CHAT, streamed
 
-READ_TIMEOUT = 2.0
+READ_TIMEOUT = 3.0
 """FORGE_READ_TIMEOUT of `[integration.environment]`."""
 
 SOME_BYTES = 400

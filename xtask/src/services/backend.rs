@@ -133,7 +133,7 @@ pub struct Backend {
 
 #[derive(Debug)]
 enum Running {
-    Container { container: Box<Container>, _logs: Server },
+    Container { container: Box<Container>, logs: Server },
     Process(Server),
 }
 
@@ -167,7 +167,7 @@ impl Recipe {
             }
         };
         let logs = self.runner.serve(&engine.command(["logs", "--follow", &container.name]))?;
-        Ok(Backend { url, running: Running::Container { container: Box::new(container), _logs: logs } })
+        Ok(Backend { url, running: Running::Container { container: Box::new(container), logs } })
     }
 
     fn start_process(&self, environment: &Environment) -> Result<Backend, Unproven> {
@@ -249,7 +249,11 @@ impl Backend {
     pub async fn ended(&mut self, runner: &Runner) -> Result<Option<Exit>, Unproven> {
         match &mut self.running {
             Running::Process(server) => Ok(server.ended()),
-            Running::Container { container, .. } => {
+            Running::Container { container, logs } => {
+                // What follows its log ends with it, and costs nothing to look at.
+                if logs.ended().is_none() {
+                    return Ok(None);
+                }
                 // The engine's answer to the same question over and over is no news for the log.
                 let state = container.state(&Runner { log: None, ..runner.clone() }).await?;
                 let alive = ["created", "running", "restarting", "paused"].contains(&state.status.as_str());

@@ -27,6 +27,22 @@ fn only(test: &str) -> Vec<&str> {
 /// A quick one that needs nothing but the backend.
 const QUICK: &str = "tests/integration/test_endpoints.py::test_it_is_alive";
 
+/// Our repository as one that ships no image: the backend is then a process, whatever engine this machine has.
+pub fn without_image() -> Project {
+    let project = Project::ours();
+    let config = project.read("xtask/config/pipeline.toml");
+    let mut inside = false;
+    let kept = config.split_inclusive('\n').filter(|line| {
+        if line.starts_with('[') {
+            inside = line.trim_start_matches('[').starts_with("container");
+        }
+        !inside
+    });
+    project.write("xtask/config/pipeline.toml", &kept.collect::<String>());
+    project.commit();
+    project
+}
+
 fn not_run(ran: &Ran, reason: &str) {
     ran.assert_code(20);
     let gate = ran.gate("integration");
@@ -37,7 +53,7 @@ fn not_run(ran: &Ran, reason: &str) {
 
 #[test]
 fn everything_is_tested_and_the_report_says_with_what() {
-    let project = Project::ours();
+    let project = without_image();
     let ran = project.xtask(&STUB);
     ran.assert_code(0);
     let gate = ran.gate("integration");
@@ -59,7 +75,7 @@ fn everything_is_tested_and_the_report_says_with_what() {
 
 #[test]
 fn a_failing_test_is_told_with_its_line_and_how_to_repeat_it() {
-    let project = Project::ours();
+    let project = without_image();
     project.write(
         "backend/tests/integration/test_planted.py",
         "import httpx\n\n\ndef test_planted(api: httpx.Client) -> None:\n    assert api.get(\"/health\").status_code == 418\n",
@@ -75,7 +91,7 @@ fn a_failing_test_is_told_with_its_line_and_how_to_repeat_it() {
 
 #[test]
 fn no_test_is_no_pass() {
-    let project = Project::ours();
+    let project = without_image();
     let ran = project.xtask(&[&STUB[..], &["--", "-k", "nothing_has_this_name"]].concat());
     not_run(&ran, "did no work: 0 tests");
     project.write("backend/tests/integration/test_broken.py", "import nothing_has_this_name\n");
@@ -87,7 +103,7 @@ fn no_test_is_no_pass() {
 
 #[test]
 fn a_backend_that_does_not_get_ready_is_told_with_its_last_lines() {
-    let project = Project::ours();
+    let project = without_image();
     let config = "xtask/config/pipeline.toml";
     project.edit(config, "starts_within = \"30s\"", "starts_within = \"20s\"");
     project.edit(config, "body = { status = \"=ready\"", "body = { status = \"=never\"");
@@ -102,7 +118,7 @@ fn a_backend_that_does_not_get_ready_is_told_with_its_last_lines() {
 
 #[test]
 fn without_redis_nothing_is_proved() {
-    let project = Project::ours();
+    let project = without_image();
     // A lock that has no server, in a profile in which none from PATH counts.
     project.edit(
         "xtask/config/pipeline.toml",
@@ -116,7 +132,7 @@ fn without_redis_nothing_is_proved() {
 
 #[test]
 fn an_ollama_that_does_not_answer_is_no_reason_to_take_another() {
-    let project = Project::ours();
+    let project = without_image();
     let ran = project.xtask(&["integration", "--ollama", "http://127.0.0.1:9", "--", QUICK]);
     not_run(&ran, "`http://127.0.0.1:9` cannot be used");
     let refused = project.xtask(&["integration", "--ollama", "https://ollama.invalid"]);
@@ -144,7 +160,7 @@ fn an_ollama_that_answers_wrong_is_seen_by_the_tests() {
         });
     });
     let url = told.recv().unwrap();
-    let project = Project::ours();
+    let project = without_image();
     let ran = project.xtask(&["integration", "--ollama", &url, "--", "tests/integration/test_chat.py"]);
     ran.assert_code(10);
     let gate = ran.gate("integration");
@@ -155,7 +171,7 @@ fn an_ollama_that_answers_wrong_is_seen_by_the_tests() {
 
 #[test]
 fn ctrl_c_leaves_no_service_behind() {
-    let project = Project::ours();
+    let project = without_image();
     project.write("backend/tests/integration/test_slow.py", SLOW);
     let command = only("tests/integration/test_slow.py");
     let mut child = quiet(&project, &command).spawn().unwrap();
@@ -170,7 +186,7 @@ fn ctrl_c_leaves_no_service_behind() {
 
 #[test]
 fn the_image_is_served_where_an_engine_answers_and_never_replaced_in_silence() {
-    let project = Project::ours();
+    let project = without_image();
     let try_to = |profile: Profile, path: Option<&str>| {
         let mut env: std::collections::BTreeMap<String, String> = std::env::vars().collect();
         env.extend(path.map(|path| ("PATH".to_owned(), path.to_owned())));

@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use super::integration::{SLOW, answers, left, ports_once_started, quiet, wait_until};
-use super::support::{Project, repository};
+use super::integration::{SLOW, answers, left, ports_once_started, quiet, wait_until, without_image};
+use super::support::repository;
 use xtask::context::{Ctx, Places};
 use xtask::services::stack::{self, Wanted};
 use xtask::tools::cancel;
@@ -17,7 +17,7 @@ const NEXT: [&str; 1] = ["policy"];
 
 #[test]
 fn servers_and_tests_of_a_killed_run_are_stopped_by_the_next_one() {
-    let project = Project::ours();
+    let project = without_image();
     project.write("backend/tests/integration/test_slow.py", SLOW);
     let args = ["integration", "--ollama", "stub", "--", "tests/integration/test_slow.py"];
     let mut child = quiet(&project, &args).spawn().unwrap();
@@ -42,7 +42,7 @@ fn servers_and_tests_of_a_killed_run_are_stopped_by_the_next_one() {
 
 #[test]
 fn a_run_that_is_still_going_loses_nothing_to_another() {
-    let project = Project::ours();
+    let project = without_image();
     project.write("backend/tests/integration/test_slow.py", SLOW);
     let args = ["integration", "--ollama", "stub", "--", "tests/integration/test_slow.py"];
     let mut child = quiet(&project, &args).spawn().unwrap();
@@ -61,7 +61,7 @@ fn a_run_that_is_still_going_loses_nothing_to_another() {
 #[test]
 fn containers_and_networks_of_a_killed_run_are_removed_by_the_next_one() {
     let Some(image) = image() else { return };
-    let project = Project::ours();
+    let project = without_image();
     project.write("target/xtask/out/container/image.json", &format!("{{\"id\": \"{image}\", \"engine\": \"docker\"}}"));
     // The stack is held by a process that can be killed: this very program, as the one below.
     let mut holder = Command::new(std::env::current_exe().unwrap())

@@ -124,8 +124,9 @@ impl Whole {
 }
 
 /// Whether the backend is shipped as an image: then that is what is tested wherever an engine answers.
-fn ships_an_image(_config: &Config) -> bool {
-    false
+pub fn ships_an_image(config: &Config) -> bool {
+    let mut subjects = super::ALL.iter().flat_map(|task| task.subjects);
+    subjects.any(|subject| subject.table == "container" && (subject.declared)(config))
 }
 
 async fn run(session: Session, whole: Whole) -> Result<Outcome, Unproven> {
