@@ -161,7 +161,12 @@ impl Cli {
         }
         let (env, cwd, now) = crate::context::surroundings()?;
         let Global { json, out, config, profile, color, verbose, quiet, dry_run } = self.global;
-        let ctx = Ctx::load(Places { config, out, profile }, env, &cwd, now)?;
+        let is_own_folder = out.is_none() && matches!(self.task, Task::Container(_));
+        let mut ctx = Ctx::load(Places { config, out, profile }, env, &cwd, now)?;
+        if is_own_folder {
+            // What the checks left is read, and a run clears the folder that it writes into.
+            ctx.out = ctx.store.join(signing::FOLDER);
+        }
         let actions = ctx.in_actions();
         let plain = actions || ctx.var("TERM") == Some("dumb") || ctx.var("CI").is_some();
         let no_color = ctx.var("NO_COLOR").is_some_and(|value| !value.is_empty());

@@ -97,7 +97,7 @@ pub async fn verify(registry: &Registry<'_>, subject: &Subject, demand: &Demand)
     Ok(checked)
 }
 
-/// The first signer of whom there is one; else the most telling answer.
+/// The first signer of whom there is one; else why there is none.
 async fn ask_each(
     cosign: &Cosign,
     registry: &Registry<'_>,
@@ -107,14 +107,14 @@ async fn ask_each(
     root: Option<&PathBuf>,
     demand: &Demand,
 ) -> Result<(Answer, Option<Signer>), Unproven> {
-    let mut told = Answer::Absent;
+    let mut refused: Vec<String> = Vec::new();
     for signer in signers {
         let predicate_type = kind.predicate_type(&demand.source);
         let args = cosign::verify(signer, root.map(PathBuf::as_path), &predicate_type, &subject.to_string());
         let ended = patiently(registry.runner(), &cosign.0.clone().args(args)).await?;
         match cosign::answer(&ended) {
             Answer::Verified(statements) => return Ok((Answer::Verified(statements), Some(signer.clone()))),
-            Answer::Refused(why) => told = Answer::Refused(why),
+            Answer::Refused(why) => refused.push(why),
             Answer::Absent => {}
             Answer::Unable => {
                 let reason = format!("the {} of `{subject}` cannot be verified: {}", kind.name(), ended.failure());
@@ -122,6 +122,7 @@ async fn ask_each(
             }
         }
     }
+    let told = if refused.is_empty() { Answer::Absent } else { Answer::Refused(refused.join("; ")) };
     Ok((told, None))
 }
 

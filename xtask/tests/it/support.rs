@@ -255,6 +255,27 @@ impl Project {
         }
     }
 
+    /// PATH without one program: folders that have it give way to links to everything else in them.
+    pub fn hide_program(&mut self, name: &str) {
+        let hidden = self.path().join("target/hidden");
+        let path = self.env["PATH"].clone();
+        let folders = std::env::split_paths(&path).enumerate().map(|(index, folder)| {
+            if !folder.join(name).exists() {
+                return folder;
+            }
+            let without = hidden.join(index.to_string());
+            std::fs::create_dir_all(&without).unwrap();
+            for entry in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap()) {
+                if entry.file_name() != name {
+                    std::os::unix::fs::symlink(entry.path(), without.join(entry.file_name())).unwrap();
+                }
+            }
+            without
+        });
+        let path = std::env::join_paths(folders.collect::<Vec<_>>()).unwrap();
+        self.set("PATH", Path::new(&path));
+    }
+
     /// A folder of programs, the only PATH: links to those named, found on the PATH of the tests.
     pub fn only_programs(&mut self, names: &[&str]) -> PathBuf {
         let bin = self.path().join("target/bin");

@@ -8,7 +8,7 @@ mod sign;
 mod verify;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
@@ -22,10 +22,17 @@ use crate::exit::UsageError;
 use crate::tools::registry::{Reference, Subject};
 use crate::verdict::{NotRun, Severity, Unproven};
 
-/// What `container build` wrote, and what `push` writes, relative to the output folder. Neither is an artifact of its
-/// gate: the next command reads it, and a run removes the artifacts of the one before.
+/// The output folder of these commands below the store, unless `--out` names one: they read what the checks left in
+/// theirs, and a run clears the folder that it writes into.
+pub const FOLDER: &str = "release";
+
+/// What `container build` leaves, relative to the folder of the checks.
 const BUILT: &str = "container/image.json";
-/// See [`BUILT`].
+
+/// The SBOM of the image, relative to the folder of the checks.
+const SBOM: &str = "sbom/image.cdx.json";
+
+/// What `push` leaves, relative to the output folder. It is no artifact of its gate: `sign` and `verify` read it.
 const PUSHED: &str = "container/pushed.json";
 
 /// `cargo xtask container …`
@@ -42,6 +49,9 @@ pub enum Args {
 /// `container push`
 #[derive(Clone, Debug, clap::Args)]
 pub struct PushArgs {
+    /// Where `cargo xtask ci` or `container build` wrote its reports [default: target/xtask/out]
+    #[arg(long, value_name = "DIR")]
+    checks: Option<PathBuf>,
     /// Another tag beside the commit's id, of a release [may be given more than once]
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
@@ -53,10 +63,13 @@ pub struct PushArgs {
 /// `container sign`
 #[derive(Clone, Debug, clap::Args)]
 pub struct SignArgs {
-    /// The report of the checks: the report.json of `cargo xtask ci` for the image's commit
+    /// Where `cargo xtask ci` wrote its reports [default: target/xtask/out]
+    #[arg(long, value_name = "DIR")]
+    checks: Option<PathBuf>,
+    /// The report of the checks of the image's commit [default: report.json in the folder of the checks]
     #[arg(long, value_name = "FILE")]
-    report: PathBuf,
-    /// The SBOM of the image [default: container/sbom.cdx.json in the output folder]
+    report: Option<PathBuf>,
+    /// The SBOM of the image [default: sbom/image.cdx.json in the folder of the checks]
     #[arg(long, value_name = "FILE")]
     sbom: Option<PathBuf>,
     /// Sign by a key, a file or env://VARIABLE, in place of the identity of this workflow; its password is COSIGN_PASSWORD
@@ -105,6 +118,9 @@ struct Built {
     /// `docker` or `podman`; empty where any will do.
     #[serde(default)]
     engine: String,
+    /// Whether it stands on something else than the base that it names.
+    #[serde(default)]
+    stand_in: bool,
     #[serde(default)]
     labels: BTreeMap<String, String>,
 }
@@ -126,9 +142,14 @@ struct Pushed {
     engine: String,
 }
 
-/// What an earlier command left in the output folder.
-fn left<T: serde::de::DeserializeOwned>(ctx: &Ctx, file: &str, made_by: &str) -> Result<T, NotRun> {
-    let path = ctx.out.join(file);
+/// The folder of the checks.
+fn checks(ctx: &Ctx, named: Option<&PathBuf>) -> PathBuf {
+    named.map_or_else(|| ctx.store.join("out"), |folder| ctx.root.join(folder))
+}
+
+/// What an earlier command left in a folder.
+fn left<T: serde::de::DeserializeOwned>(ctx: &Ctx, folder: &Path, file: &str, made_by: &str) -> Result<T, NotRun> {
+    let path = folder.join(file);
     if !path.is_file() {
         let place = ctx.relative(&path).unwrap_or_else(|| path.display().to_string());
         return Err(NotRun::new(format!("`{place}` is not there"), format!("cargo xtask container {made_by}")));
@@ -143,7 +164,7 @@ fn subject(ctx: &Ctx, image: Option<&Reference>) -> Result<Subject, NotRun> {
     if let Some(Reference { repository, digest: Some(digest), .. }) = image {
         return Ok(Subject { repository: repository.clone(), digest: digest.clone() });
     }
-    let pushed: Pushed = left(ctx, PUSHED, "push")?;
+    let pushed: Pushed = left(ctx, &ctx.out, PUSHED, "push")?;
     Ok(Subject { repository: pushed.repository, digest: pushed.digest })
 }
 
@@ -152,7 +173,7 @@ fn named(image: Option<&String>) -> Result<Option<Reference>> {
     image.map(|text| Reference::parse(text).map_err(|why| UsageError(why).into())).transpose()
 }
 
-fn write_json(path: &std::path::Path, value: &impl Serialize) -> Result<(), Unproven> {
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Unproven> {
     let text = serde_json::to_string_pretty(value).context("cannot write JSON")? + "\n";
     Ok(crate::disk::write_atomically(path, text.as_bytes())?)
 }

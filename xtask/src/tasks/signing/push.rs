@@ -3,9 +3,9 @@
 
 use anyhow::Result;
 
-use super::{BUILT, Built, PUSHED, PushArgs, Pushed, left, write_json};
+use super::{BUILT, Built, PUSHED, PushArgs, Pushed, checks, left, write_json};
 use crate::config::Registry as Config;
-use crate::context::Ctx;
+use crate::context::{Ctx, Profile};
 use crate::engine::gate::{Gate, Inputs, action};
 use crate::engine::session::Session;
 use crate::exit::UsageError;
@@ -44,11 +44,15 @@ pub fn gate(ctx: &Ctx, config: &Config, args: &PushArgs) -> Result<Gate> {
 async fn run(session: Session, config: Config, args: PushArgs) -> Result<Outcome, Unproven> {
     let ctx = session.ctx();
     let result = session.artifact(PUSHED)?;
-    let built: Built = left(ctx, BUILT, "build")?;
+    let built: Built = left(ctx, &checks(ctx, args.checks.as_ref()), BUILT, "build")?;
     let revision = match revision_of(built.labels.get(REVISION)) {
         Ok(revision) => revision,
         Err(finding) => return Ok(outcome(1, vec![finding])),
     };
+    if built.stand_in && ctx.profile == Profile::Actions {
+        let message = "the image stands on a stand-in for its base, which is for machines that cannot have the base";
+        return Ok(outcome(1, vec![Finding::new("stand-in-base", Severity::Critical, message)]));
+    }
     session.program(&CRANE).await?;
     let engine = containers::find(&session.machine, session.runner()).await?;
     if !built.engine.is_empty() && built.engine != engine.name {

@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::provenance::{self, Build, Place};
-use super::{SignArgs, named, placeholder, services, subject, write_json};
+use super::{SBOM, SignArgs, checks, named, placeholder, services, subject, write_json};
 use crate::config::{Registry as Config, Signing};
 use crate::context::Ctx;
 use crate::disk::{read_report, write_atomically};
@@ -22,9 +22,6 @@ use crate::tools::cosign::{self, Answer, Artifact, NO_ROOT, NO_SERVICES, Stateme
 use crate::tools::registry::{Access, Reference, Registry, Subject, Trouble, not_told, patiently, trouble_of};
 use crate::tools::signatures::Cosign;
 use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Work};
-
-/// Where the SBOM of the image lies, relative to the output folder.
-const SBOM: &str = "container/sbom.cdx.json";
 
 /// The variable of a key's password.
 const PASSWORD: &str = "COSIGN_PASSWORD";
@@ -72,13 +69,19 @@ fn steps(ctx: &Ctx, signing: &Signing, args: &SignArgs, with: &cosign::Signing, 
         cosign::sign(with, subject),
         attest(Kind::Sbom, &sbom(ctx, args)),
         attest(Kind::Provenance, &provenance_file(ctx)),
-        attest(Kind::Report, &ctx.root.join(&args.report)),
+        attest(Kind::Report, &report(ctx, args)),
     ];
     calls.into_iter().map(|args| Command::new(COSIGN.name, &ctx.root).args(args)).collect()
 }
 
 fn sbom(ctx: &Ctx, args: &SignArgs) -> PathBuf {
-    args.sbom.as_ref().map_or_else(|| ctx.out.join(SBOM), |file| ctx.root.join(file))
+    let folder = checks(ctx, args.checks.as_ref());
+    args.sbom.as_ref().map_or_else(|| folder.join(SBOM), |file| ctx.root.join(file))
+}
+
+fn report(ctx: &Ctx, args: &SignArgs) -> PathBuf {
+    let folder = checks(ctx, args.checks.as_ref());
+    args.report.as_ref().map_or_else(|| folder.join("report.json"), |file| ctx.root.join(file))
 }
 
 fn provenance_file(ctx: &Ctx) -> PathBuf {
@@ -94,11 +97,10 @@ async fn run(
     let ctx = session.ctx();
     let subject = subject(ctx, image.as_ref())?;
     let env = credentials(ctx, &args)?;
-    let report = read(&ctx.root.join(&args.report), "cargo xtask ci --out DIR")?;
+    let report = read(&report(ctx, &args), "cargo xtask ci")?;
     let parts = read(&sbom(ctx, &args), "cargo xtask container sbom")?;
-    serde_json::from_value::<Report>(report.clone()).map_err(|e| {
-        NotRun::new(format!("the report of the checks cannot be read: {e}"), "cargo xtask ci --out DIR")
-    })?;
+    serde_json::from_value::<Report>(report.clone())
+        .map_err(|e| NotRun::new(format!("the report of the checks cannot be read: {e}"), "cargo xtask ci"))?;
     for program in [&COSIGN, &CRANE] {
         session.program(program).await?;
     }
@@ -206,8 +208,7 @@ fn outcome(signed: u64, findings: Vec<Finding>) -> Outcome {
         declared: findings.is_empty().then_some(4),
         findings,
         artifacts: vec![],
-        fix: "sign only what the checks of its own commit passed: `cargo xtask ci --out DIR`, then \
-              `cargo xtask container sign --report DIR/report.json`"
+        fix: "sign only what the checks of its own commit passed: `cargo xtask ci`, then `cargo xtask container sign`"
             .to_owned(),
     })
 }

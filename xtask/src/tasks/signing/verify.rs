@@ -88,7 +88,7 @@ async fn run(
     session.note(&format!("verifying {subject}"))?;
     let mut checked = signatures::verify(&registry, &subject, &demand).await?;
     if image.is_none() {
-        checked.findings.extend(moved(&registry, &left::<Pushed>(ctx, PUSHED, "push")?).await?);
+        checked.findings.extend(moved(&registry, &left::<Pushed>(ctx, &ctx.out, PUSHED, "push")?).await?);
     }
     if let Some(signer) = &checked.signer {
         session.note(&format!("{} of {} verified, by {}", checked.verified, checked.asked, signer.shown()))?;

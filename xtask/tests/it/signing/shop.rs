@@ -26,9 +26,26 @@ pub fn is_possible() -> bool {
         .map(|(program, _)| *program)
         .collect();
     if !missing.is_empty() {
-        eprintln!("NOT RUN: signing needs {}, which this machine lacks (or which does not answer)", missing.join(", "));
+        say_not_run(&missing);
     }
     missing.is_empty()
+}
+
+/// Past the capture of a test that passes, so that everybody sees it.
+#[allow(clippy::explicit_write, reason = "a print of a test that passes is captured")]
+fn say_not_run(missing: &[&str]) {
+    let missing = missing.join(", ");
+    writeln!(std::io::stderr(), "NOT RUN: a test of signing needs {missing}, which this machine lacks").unwrap();
+}
+
+/// Whether podman answers as well.
+pub fn has_podman() -> bool {
+    let version = Command::new("podman").args(["info"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let answers = version.is_ok_and(|status| status.success());
+    if !answers {
+        say_not_run(&["podman"]);
+    }
+    answers
 }
 
 /// A registry on loopback; it ends with this value.
@@ -36,22 +53,30 @@ pub struct Registry {
     server: Option<Child>,
     address: String,
     folder: tempfile::TempDir,
+    /// Who may use it, in the format of htpasswd; everybody where it is empty.
+    users: &'static str,
 }
 
 impl Registry {
-    pub fn start() -> Self {
+    pub fn start(users: &'static str) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
-        let mut registry = Self { server: None, address, folder: tempfile::tempdir().unwrap() };
+        let mut registry = Self { server: None, address, folder: tempfile::tempdir().unwrap(), users };
         registry.up();
         registry
     }
 
     pub fn up(&mut self) {
         let (folder, address) = (self.folder.path().display(), &self.address);
+        let users = if self.users.is_empty() {
+            String::new()
+        } else {
+            std::fs::write(self.folder.path().join("users"), self.users).unwrap();
+            format!("auth:\n  htpasswd:\n    realm: test\n    path: {folder}/users\n")
+        };
         let config = format!(
-            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {folder}/images\nhttp:\n  addr: {address}\nlog:\n  accesslog:\n    disabled: false\n"
+            "{users}version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {folder}/images\nhttp:\n  addr: {address}\nlog:\n  accesslog:\n    disabled: false\n"
         );
         let file = self.folder.path().join("config.yml");
         std::fs::write(&file, config).unwrap();
@@ -83,9 +108,10 @@ impl Registry {
         log.lines().filter(|line| line.contains("\"PUT /v2/shop/manifests/")).count()
     }
 
-    /// What the registry itself says of a tag, asked for with the type of manifest that docker pushes.
+    /// What the registry itself says of a tag, asked for with the types of manifests that docker and podman push.
     pub fn digest(&self, tag: &str) -> Option<String> {
-        let accept = "application/vnd.docker.distribution.manifest.v2+json";
+        let types = ["docker.distribution.manifest.v2", "oci.image.manifest.v1"];
+        let accept = types.map(|name| format!("application/vnd.{name}+json")).join(", ");
         let mut stream = std::net::TcpStream::connect(&self.address).unwrap();
         let request = format!(
             "HEAD /v2/shop/manifests/{tag} HTTP/1.1\r\nHost: {}\r\nAccept: {accept}\r\nConnection: close\r\n\r\n",
@@ -109,13 +135,16 @@ pub struct Shop {
     pub project: Project,
     pub registry: Registry,
     pub commit: String,
-    images: std::cell::RefCell<Vec<String>>,
+    images: std::cell::RefCell<Vec<(&'static str, String)>>,
 }
 
 impl Shop {
     /// With `signing` as the table of that name. Committed.
     pub fn new(signing: &str) -> Self {
-        let registry = Registry::start();
+        Self::with(Registry::start(""), signing)
+    }
+
+    pub fn with(registry: Registry, signing: &str) -> Self {
         let mut project = Project::bare();
         project.copy_tree("xtask/tools/go/cosign", "xtask/tools/go/cosign");
         let config = format!(
@@ -134,24 +163,29 @@ impl Shop {
 
     /// Makes an image that says it is of this commit, as `container build` would leave it.
     pub fn build(&self, text: &str, revision: &str) -> String {
+        self.build_by("docker", text, revision)
+    }
+
+    /// The same, by another engine.
+    pub fn build_by(&self, engine: &'static str, text: &str, revision: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("file"), text).unwrap();
         let archive = folder.path().join("image.tar");
         let tar = Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(folder.path()).arg("file").status();
         assert!(tar.unwrap().success());
         let label = format!("LABEL org.opencontainers.image.revision={revision}");
-        let id = said(Command::new("docker").args(["import", "--change", &label]).arg(&archive));
-        self.images.borrow_mut().push(id.clone());
+        let id = said(Command::new(engine).args(["import", "--change", &label]).arg(&archive));
+        self.images.borrow_mut().push((engine, id.clone()));
         let labels = json!({"org.opencontainers.image.revision": revision});
-        let built = json!({"id": id, "engine": "docker", "reference": "shop:test", "labels": labels});
+        let built = json!({"id": id, "engine": engine, "reference": "shop:test", "labels": labels});
         self.project.write("target/xtask/out/container/image.json", &built.to_string());
         id
     }
 
     /// The report of a run of all checks, and an SBOM, as files of the project.
     pub fn checks(&self) {
-        self.project.write("target/checks/report.json", &self.report().to_string());
-        self.project.write("target/checks/sbom.json", &sbom().to_string());
+        self.project.write("target/xtask/out/report.json", &self.report().to_string());
+        self.project.write("target/xtask/out/sbom/image.cdx.json", &sbom().to_string());
     }
 
     pub fn report(&self) -> Value {
@@ -161,18 +195,21 @@ impl Shop {
         })
     }
 
+    pub fn container(&self, part: &str, more: &[&str]) -> Ran {
+        self.project.xtask(&[&["container", part, "--out", "target/xtask/release"], more].concat())
+    }
+
     pub fn push(&self, more: &[&str]) -> Ran {
-        self.project.xtask(&[&["container", "push"], more].concat())
+        self.container("push", more)
     }
 
     pub fn sign(&self, more: &[&str]) -> Ran {
-        let args = ["container", "sign", "--report", "target/checks/report.json", "--sbom", "target/checks/sbom.json"];
-        self.project.xtask(&[&args, more].concat())
+        self.container("sign", more)
     }
 
     #[track_caller]
     pub fn verify(&self, more: &[&str], code: i32) -> Vec<String> {
-        let ran = self.project.xtask(&[&["container", "verify"], more].concat());
+        let ran = self.container("verify", more);
         ran.assert_code(code);
         let gate = ran.gate("container/verify");
         // An image without its signatures is never a pass, however it is counted.
@@ -180,8 +217,18 @@ impl Shop {
         gate.findings.iter().map(|finding| finding.rule.clone()).collect()
     }
 
+    /// Everything that is said of the image is refused, for this reason.
+    #[track_caller]
+    pub fn refused(&self, more: &[&str], why: &str) {
+        let ran = self.container("verify", more);
+        let findings = &ran.assert_code(10).gate("container/verify").findings;
+        let rules: Vec<&str> = findings.iter().map(|finding| finding.rule.as_str()).collect();
+        assert_eq!(rules, ["refused-signature", "refused-sbom", "refused-provenance", "refused-report"]);
+        assert!(findings.iter().all(|finding| finding.message.contains(why)), "{why}: {findings:?}");
+    }
+
     pub fn pushed(&self) -> Value {
-        serde_json::from_str(&self.project.read("target/xtask/out/container/pushed.json")).unwrap()
+        serde_json::from_str(&self.project.read("target/xtask/release/container/pushed.json")).unwrap()
     }
 
     /// `REPOSITORY@DIGEST` of what was pushed last.
@@ -226,8 +273,8 @@ impl Shop {
 
 impl Drop for Shop {
     fn drop(&mut self) {
-        for id in self.images.borrow().iter() {
-            let _gone = Command::new("docker").args(["rmi", "--force", id]).stdout(Stdio::null()).status();
+        for (engine, id) in self.images.borrow().iter() {
+            let _gone = Command::new(engine).args(["rmi", "--force", id]).stdout(Stdio::null()).status();
         }
     }
 }

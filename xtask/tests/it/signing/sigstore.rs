@@ -6,6 +6,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
@@ -16,7 +17,9 @@ use sha2::{Digest as _, Sha256};
 use super::der::{Certificate, Key, der, extension, name, octets, oid, seq, utf8};
 
 const DAY: i64 = 86_400;
-const ORIGIN: &str = "log.test - 1";
+/// A log of Rekor 1 is told by the number of its tree.
+const LOG: &str = "log.test";
+const TREE: &str = "log.test - 1";
 
 /// The services, which end with the test.
 #[derive(Clone)]
@@ -33,6 +36,8 @@ struct State {
     leaves: Mutex<Vec<[u8; 32]>>,
     /// The workflow and the issuer that the next token names.
     token: Mutex<(String, String)>,
+    /// Whether certificates are given that ended before they are used.
+    is_late: AtomicBool,
 }
 
 /// In what a trusted root differs from the one of the services.
@@ -41,6 +46,8 @@ pub enum But {
     Nothing,
     /// The authority was trusted until yesterday.
     EndedAuthority,
+    /// The authority is another one of the same name.
+    OtherAuthority,
     /// The transparency log is another one.
     OtherLog,
     /// The certificate log is another one.
@@ -58,19 +65,7 @@ fn now() -> i64 {
 impl Sigstore {
     pub fn start() -> Self {
         let authority = Key::new();
-        let root = Certificate {
-            serial: 1,
-            issuer: name(Some("authority")),
-            subject: name(Some("authority")),
-            spki: &authority.spki,
-            valid: (now() - 400 * DAY, now() + 400 * DAY),
-            extensions: vec![
-                extension("2.5.29.19", true, &seq(&[der(0x01, &[0xff])])),
-                // keyCertSign, cRLSign
-                extension("2.5.29.15", true, &der(0x03, &[1, 0x06])),
-            ],
-        }
-        .signed(&authority);
+        let root = root_of(&authority);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
@@ -80,6 +75,7 @@ impl Sigstore {
             log: Key::new(),
             leaves: Mutex::default(),
             token: Mutex::default(),
+            is_late: AtomicBool::new(false),
         });
         let shared = state.clone();
         std::thread::spawn(move || {
@@ -98,6 +94,11 @@ impl Sigstore {
     /// Whom the next tokens are of.
     pub fn becomes(&self, workflow: &str, issuer: &str) {
         *self.state.token.lock().unwrap() = (workflow.to_owned(), issuer.to_owned());
+    }
+
+    /// From now on certificates end before they are used, or no longer.
+    pub fn is_late(&self, late: bool) {
+        self.state.is_late.store(late, Ordering::SeqCst);
     }
 
     /// A signing configuration that names these services.
@@ -123,6 +124,7 @@ impl Sigstore {
         let ended = json!({"start": "2020-01-01T00:00:00Z", "end": yesterday});
         let state = &self.state;
         let other = Key::new();
+        let other_root = root_of(&other);
         json!({
             "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
             "tlogs": log(if but == But::OtherLog { &other } else { &state.log }),
@@ -130,12 +132,28 @@ impl Sigstore {
             "certificateAuthorities": [{
                 "subject": {"organization": "test", "commonName": "authority"},
                 "uri": self.url(),
-                "certChain": {"certificates": [{"rawBytes": STANDARD.encode(&state.root)}]},
+                "certChain": {"certificates": [{"rawBytes": STANDARD.encode(if but == But::OtherAuthority { &other_root } else { &state.root })}]},
                 "validFor": if but == But::EndedAuthority { ended } else { since.clone() },
             }],
         })
         .to_string()
     }
+}
+
+fn root_of(authority: &Key) -> Vec<u8> {
+    let certificate = Certificate {
+        serial: 1,
+        issuer: name(Some("authority")),
+        subject: name(Some("authority")),
+        spki: &authority.spki,
+        valid: (now() - 400 * DAY, now() + 400 * DAY),
+        extensions: vec![
+            extension("2.5.29.19", true, &seq(&[der(0x01, &[0xff])])),
+            // keyCertSign, cRLSign
+            extension("2.5.29.15", true, &der(0x03, &[1, 0x06])),
+        ],
+    };
+    certificate.signed(authority)
 }
 
 impl State {
@@ -166,7 +184,11 @@ impl State {
             issuer: name(Some("authority")),
             subject: name(None),
             spki: &spki,
-            valid: (now() - 5, now() + 600),
+            valid: if self.is_late.load(Ordering::SeqCst) {
+                (now() - 700, now() - 100)
+            } else {
+                (now() - 5, now() + 600)
+            },
             extensions: vec![
                 // digitalSignature
                 extension("2.5.29.15", true, &der(0x03, &[7, 0x80])),
@@ -206,13 +228,13 @@ impl State {
         let mut leaves = self.leaves.lock().unwrap();
         leaves.push(leaf);
         let (index, size, root) = (leaves.len() - 1, leaves.len(), root(&leaves));
-        let note = format!("{ORIGIN}\n{size}\n{}\n", STANDARD.encode(root));
+        let note = format!("{TREE}\n{size}\n{}\n", STANDARD.encode(root));
         let id = sha256(&self.log.spki);
         let signature = STANDARD.encode([&id[..4], &self.log.sign(note.as_bytes())].concat());
         let (body, time) = (STANDARD.encode(body), now());
         let promised = json!({"body": body, "integratedTime": time, "logID": hex(&id), "logIndex": index}).to_string();
         let proof = json!({
-            "checkpoint": format!("{note}\n— {ORIGIN} {signature}\n"),
+            "checkpoint": format!("{note}\n— {LOG} {signature}\n"),
             "hashes": path(&leaves, index).iter().map(|hash| hex(hash)).collect::<Vec<_>>(),
             "logIndex": index, "rootHash": hex(&root), "treeSize": size,
         });
