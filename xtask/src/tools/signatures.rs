@@ -1,7 +1,7 @@
 //! Verifies what was signed of one digest: for `container verify`, and before anything is released or rolled back.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -10,6 +10,7 @@ use super::attested::{Expected, KINDS, Kind, REVISION, judge, revision_of};
 use super::catalog::COSIGN;
 use super::command::Command;
 use super::cosign::{self, Answer, Signer};
+use super::proc::Runner;
 use super::program;
 use super::registry::{Reference, Registry, Subject, patiently};
 use crate::config::Signing;
@@ -40,6 +41,8 @@ pub struct Checked {
     pub signer: Option<Signer>,
     /// The commit that the image is of.
     pub revision: String,
+    /// The calls of cosign, each with what came of it.
+    pub calls: Vec<String>,
 }
 
 impl Demand {
@@ -58,6 +61,13 @@ impl Demand {
             return Err(NotRun::new(reason, "sign into a transparency log, and set signing.key.log = true"));
         }
         Ok(Self { signers, root: beside(&signing.trusted_root), source: signing.source.clone() })
+    }
+
+    /// Of all who may sign only this one, for what not everybody may release.
+    #[must_use]
+    pub fn only(mut self, wanted: &str) -> Self {
+        self.signers.retain(|signer| matches!(signer, Signer::Identity { identity, .. } if identity == wanted));
+        self
     }
 }
 
@@ -80,7 +90,8 @@ pub async fn verify(registry: &Registry<'_>, subject: &Subject, demand: &Demand)
     let cosign = Cosign::open(registry).await?;
     let mut signers = demand.signers.clone();
     for kind in KINDS {
-        let (answer, signer) = ask_each(&cosign, registry, kind, subject, &signers, root.as_ref(), demand).await?;
+        let call = Call { cosign: &cosign, registry, kind, subject, root: root.as_deref(), source: &demand.source };
+        let (answer, signer) = call.ask_each(&signers, &mut checked.calls).await?;
         // Who signed the image has to have said everything else of it.
         if let Some(signer) = signer {
             checked.signer = Some(signer.clone());
@@ -97,33 +108,56 @@ pub async fn verify(registry: &Registry<'_>, subject: &Subject, demand: &Demand)
     Ok(checked)
 }
 
-/// The first signer of whom there is one; else why there is none.
-async fn ask_each(
-    cosign: &Cosign,
-    registry: &Registry<'_>,
+/// What cosign is asked of an image.
+struct Call<'a> {
+    cosign: &'a Cosign,
+    registry: &'a Registry<'a>,
     kind: Kind,
-    subject: &Subject,
-    signers: &[Signer],
-    root: Option<&PathBuf>,
-    demand: &Demand,
-) -> Result<(Answer, Option<Signer>), Unproven> {
-    let mut refused: Vec<String> = Vec::new();
-    for signer in signers {
-        let predicate_type = kind.predicate_type(&demand.source);
-        let args = cosign::verify(signer, root.map(PathBuf::as_path), &predicate_type, &subject.to_string());
-        let ended = patiently(registry.runner(), &cosign.0.clone().args(args)).await?;
-        match cosign::answer(&ended) {
-            Answer::Verified(statements) => return Ok((Answer::Verified(statements), Some(signer.clone()))),
-            Answer::Refused(why) => refused.push(why),
-            Answer::Absent => {}
-            Answer::Unable => {
-                let reason = format!("the {} of `{subject}` cannot be verified: {}", kind.name(), ended.failure());
-                return Err(NotRun::new(reason, "check the way to the registry, then run it again").into());
+    subject: &'a Subject,
+    root: Option<&'a Path>,
+    source: &'a str,
+}
+
+impl Call<'_> {
+    /// The first signer of whom there is one; else why there is none.
+    async fn ask_each(
+        &self,
+        signers: &[Signer],
+        calls: &mut Vec<String>,
+    ) -> Result<(Answer, Option<Signer>), Unproven> {
+        // Whole SBOMs come as an answer: they belong neither into a log nor onto a terminal.
+        let runner = Runner { log: None, on_line: None, ..self.registry.runner().clone() };
+        let predicate_type = self.kind.predicate_type(self.source);
+        let mut refused: Vec<String> = Vec::new();
+        for signer in signers {
+            let args = cosign::verify(signer, self.root, &predicate_type, &self.subject.to_string());
+            let command = self.cosign.0.clone().args(args);
+            let ended = patiently(&runner, &command).await?;
+            let answer = cosign::answer(&ended);
+            calls.push(format!("$ {command}\n{}", in_words(&answer)));
+            match answer {
+                Answer::Verified(statements) => return Ok((Answer::Verified(statements), Some(signer.clone()))),
+                Answer::Refused(why) => refused.push(why),
+                Answer::Absent => {}
+                Answer::Unable => {
+                    let (what, image) = (self.kind.name(), self.subject);
+                    let reason = format!("the {what} of `{image}` cannot be verified: {}", ended.failure());
+                    return Err(NotRun::new(reason, "check the way to the registry, then run it again").into());
+                }
             }
         }
+        let told = if refused.is_empty() { Answer::Absent } else { Answer::Refused(refused.join("; ")) };
+        Ok((told, None))
     }
-    let told = if refused.is_empty() { Answer::Absent } else { Answer::Refused(refused.join("; ")) };
-    Ok((told, None))
+}
+
+fn in_words(answer: &Answer) -> String {
+    match answer {
+        Answer::Verified(statements) => format!("{} verified", statements.len()),
+        Answer::Absent => "there is none".to_owned(),
+        Answer::Refused(why) => format!("refused: {why}"),
+        Answer::Unable => "it could not be told".to_owned(),
+    }
 }
 
 /// cosign, let into the registry.

@@ -47,8 +47,8 @@ fn demand(ctx: &Ctx, signing: &Signing, args: &VerifyArgs) -> Result<Demand, Not
     if let Some(key) = &args.key {
         demand.signers = vec![Signer::Key { public: ctx.root.join(key), log: false }];
     }
-    if let Some(only) = &args.identity {
-        demand.signers.retain(|signer| matches!(signer, Signer::Identity { identity, .. } if identity == only));
+    if let Some(identity) = &args.identity {
+        demand = demand.only(identity);
     }
     Ok(demand)
 }
@@ -87,6 +87,7 @@ async fn run(
     };
     session.note(&format!("verifying {subject}"))?;
     let mut checked = signatures::verify(&registry, &subject, &demand).await?;
+    checked.calls.iter().try_for_each(|call| session.note(call))?;
     if image.is_none() {
         checked.findings.extend(moved(&registry, &left::<Pushed>(ctx, &ctx.out, PUSHED, "push")?).await?);
     }

@@ -122,11 +122,20 @@ fn a_registry_lets_in_who_has_the_password_and_is_waited_for() {
             "{text}"
         );
     }
-    // The same goes for cosign.
-    let key = shop.key("ours");
+    // The same goes for cosign, and for a key that lies in no file.
+    let key = std::fs::read_to_string(shop.key("ours")).unwrap();
     shop.checks();
-    shop.sign(&["--key", key.to_str().unwrap()]).assert_code(0);
+    let by_key = ["--key", "env://COSIGN_PRIVATE_KEY"];
+    assert_eq!(shop.sign(&by_key).assert_code(20).gate("container/sign").reason, "COSIGN_PRIVATE_KEY is not set");
+    shop.project.set("COSIGN_PRIVATE_KEY", &key);
+    let signed = shop.sign(&by_key);
+    assert_eq!(signed.assert_code(0).gate("container/sign").work.count, 4);
+    let log = shop.project.read("target/xtask/release/logs/container/sign.log");
+    let secret = key.lines().nth(1).unwrap();
+    assert!(log.contains("env://COSIGN_PRIVATE_KEY") && !log.contains(secret) && !signed.stdout.contains(secret));
     assert_eq!(shop.verify(&[], 0), [""; 0]);
+    let log = shop.project.read("target/xtask/release/logs/container/verify.log");
+    assert!(log.contains("1 verified") && !log.contains("\"payload\""), "{log}");
 }
 
 #[test]
