@@ -40,7 +40,7 @@ struct Global {
     /// Print the report alone on standard output; everything for people goes to standard error
     #[arg(long, global = true)]
     json: bool,
-    /// Where reports go [default: target/xtask/out]
+    /// Where reports go [default: target/xtask/out; target/xtask/release for container push, sign, verify]
     #[arg(long, global = true, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Where pipeline.toml is [default: xtask/config]

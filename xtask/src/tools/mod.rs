@@ -20,6 +20,7 @@ pub mod proc;
 pub mod program;
 pub mod python;
 pub mod redis;
+pub mod reference;
 pub mod registry;
 pub mod requirements;
 pub mod signatures;

@@ -1,9 +1,8 @@
-//! An OCI registry: how an image is named there, what it answers, and how it is asked.
+//! An OCI registry: what it answers, and how it is asked.
 //!
 //! crane asks, with the credentials that the engine's own login keeps. Nothing here decides what counts.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -15,6 +14,7 @@ use super::command::Command;
 use super::machine::Machine;
 use super::proc::{Ended, Runner};
 use super::program;
+use super::reference::{Reference, Subject, is_digest};
 use crate::context::Ctx;
 use crate::verdict::{NotRun, Unproven};
 
@@ -26,74 +26,6 @@ const NAME_AND_PASSWORD: (&str, &str) = ("REGISTRY_USERNAME", "REGISTRY_PASSWORD
 
 /// Where the engines' logins are kept, if not in the home folder.
 const LOGINS: [&str; 2] = ["DOCKER_CONFIG", "REGISTRY_AUTH_FILE"];
-
-/// An image by its digest: the only name that cannot come to mean another one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subject {
-    /// The repository, with its registry.
-    pub repository: String,
-    /// `sha256:` and 64 hexadecimal digits.
-    pub digest: String,
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.repository, self.digest)
-    }
-}
-
-/// A name of an image, by tag or by digest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reference {
-    /// The repository, with its registry.
-    pub repository: String,
-    /// What follows the colon; it means nothing where there is a digest.
-    pub tag: Option<String>,
-    /// What follows the `@`.
-    pub digest: Option<String>,
-}
-
-impl Reference {
-    /// `REPOSITORY[:TAG][@sha256:…]`; with neither it is no name that we take.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let (name, digest) = text.split_once('@').map_or((text, None), |(name, digest)| (name, Some(digest)));
-        let last = name.rfind('/').map_or(0, |slash| slash + 1);
-        let colon = name[last..].find(':').map(|colon| last + colon);
-        let (repository, tag) = colon.map_or((name, None), |at| (&name[..at], Some(&name[at + 1..])));
-        if digest.is_some_and(|digest| !is_digest(digest)) {
-            return Err(format!("`{text}` has no digest like `sha256:…` with 64 digits"));
-        }
-        if tag.is_some_and(|tag| !is_tag(tag)) || repository.is_empty() || repository.starts_with('-') {
-            return Err(format!("`{text}` is no name of an image"));
-        }
-        if tag.is_none() && digest.is_none() {
-            return Err(format!("`{text}` names neither a tag nor a digest"));
-        }
-        Ok(Self { repository: repository.to_owned(), tag: tag.map(str::to_owned), digest: digest.map(str::to_owned) })
-    }
-}
-
-impl fmt::Display for Reference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.digest, &self.tag) {
-            (Some(digest), _) => write!(f, "{}@{digest}", self.repository),
-            (None, Some(tag)) => write!(f, "{}:{tag}", self.repository),
-            (None, None) => f.write_str(&self.repository),
-        }
-    }
-}
-
-/// Whether it is a SHA-256 digest as registries write it.
-pub fn is_digest(text: &str) -> bool {
-    let digits = text.strip_prefix("sha256:").unwrap_or_default();
-    digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-}
-
-/// Whether it is a tag, by the OCI distribution specification: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
-pub fn is_tag(text: &str) -> bool {
-    let begins = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
-    begins && text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-}
 
 /// Why a registry did not do what it was asked for, as far as the program's words tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +45,15 @@ pub fn trouble(words: &str) -> Trouble {
     let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
     if says(&["MANIFEST_UNKNOWN", "NAME_UNKNOWN", "status code 404", "manifest unknown", "name unknown"]) {
         Trouble::Absent
-    } else if says(&["UNAUTHORIZED", "DENIED", "status code 401", "status code 403", "unauthorized", "denied:"]) {
+    } else if says(&[
+        "UNAUTHORIZED",
+        "DENIED",
+        "status code 401",
+        "status code 403",
+        "HTTP 403 ",
+        "unauthorized",
+        "denied:",
+    ]) {
         Trouble::Denied
     } else if says(&[
         "connection refused",
@@ -127,6 +67,7 @@ pub fn trouble(words: &str) -> Trouble {
         ": EOF",
         "TOOMANYREQUESTS",
         "status code 429",
+        "HTTP 429 ",
         "status code 5",
         "HTTP status: 5",
         "HTTP status 5",
@@ -334,27 +275,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_has_a_repository_and_a_tag_or_a_digest() {
-        let digest = format!("sha256:{}", "a".repeat(64));
-        for (text, expected) in [
-            ("ghcr.io/o/n:v1".to_owned(), Some(("ghcr.io/o/n", Some("v1"), None))),
-            ("localhost:5000/n:v1".to_owned(), Some(("localhost:5000/n", Some("v1"), None))),
-            (format!("localhost:5000/n@{digest}"), Some(("localhost:5000/n", None, Some(digest.as_str())))),
-            (format!("ghcr.io/o/n:v1@{digest}"), Some(("ghcr.io/o/n", Some("v1"), Some(digest.as_str())))),
-            ("localhost:5000/n".to_owned(), None),
-            ("n@sha256:abc".to_owned(), None),
-            (format!("n@{}", digest.to_uppercase()), None),
-            ("n:".to_owned(), None),
-            ("n:a b".to_owned(), None),
-            ("--help:1".to_owned(), None),
-        ] {
-            let found = Reference::parse(&text).ok();
-            let found = found.as_ref().map(|r| (r.repository.as_str(), r.tag.as_deref(), r.digest.as_deref()));
-            assert_eq!(found, expected, "{text}");
-        }
-    }
-
-    #[test]
     fn a_registry_that_is_away_is_no_registry_without_the_image() {
         for (words, expected) in [
             // Recorded from crane 0.21.7, docker 20.10 and docker-registry 2.8.2.
@@ -364,7 +284,17 @@ mod tests {
             ),
             ("Error: fetching manifest: GET http://l/v2/x: MANIFEST_UNKNOWN: manifest unknown", Trouble::Absent),
             ("Error: Get \"http://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused", Trouble::Away),
-            ("GET https://r/v2/x: unexpected status code 503 Service Unavailable", Trouble::Away),
+            (
+                "Error: GET http://127.0.0.1:5933/v2/xxx/manifests/y: unexpected status code 503 Service Unavailable",
+                Trouble::Away,
+            ),
+            ("Error: GET http://127.0.0.1:5933/v2/x: unexpected status code 429 Too Many Requests", Trouble::Away),
+            ("error parsing HTTP 429 response body: unexpected end of JSON input: \"\"", Trouble::Away),
+            ("Error: GET http://127.0.0.1:5933/v2/x: unexpected status code 403 Forbidden", Trouble::Denied),
+            ("error parsing HTTP 403 response body: unexpected end of JSON input: \"\"", Trouble::Denied),
+            ("unauthorized: authentication required", Trouble::Denied),
+            ("Error: parsing reference \"127.0.0.1:5933/x:y\": could not parse reference", Trouble::Other),
+            // From the sources of docker and of the OCI distribution specification.
             ("received unexpected HTTP status: 500 Internal Server Error", Trouble::Away),
             ("GET https://r/token: UNAUTHORIZED: authentication required", Trouble::Denied),
             ("denied: requested access to the resource is denied", Trouble::Denied),

@@ -255,6 +255,12 @@ impl Project {
         }
     }
 
+    /// A folder of programs that is looked into before all others.
+    pub fn put_first(&mut self, folder: &Path) {
+        let path = format!("{}:{}", folder.display(), self.env["PATH"]);
+        self.set("PATH", Path::new(&path));
+    }
+
     /// PATH without one program: folders that have it give way to links to everything else in them.
     pub fn hide_program(&mut self, name: &str) {
         let hidden = self.path().join("target/hidden");

@@ -19,7 +19,7 @@ use crate::context::Ctx;
 use crate::disk::read_report;
 use crate::engine::gate::Gate;
 use crate::exit::UsageError;
-use crate::tools::registry::{Reference, Subject};
+use crate::tools::reference::{Reference, Subject};
 use crate::verdict::{NotRun, Severity, Unproven};
 
 /// The output folder of these commands below the store, unless `--out` names one: they read what the checks left in

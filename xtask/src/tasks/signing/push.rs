@@ -14,7 +14,8 @@ use crate::tools::catalog::CRANE;
 use crate::tools::command::Command;
 use crate::tools::containers::{self, Engine};
 use crate::tools::proc::Ended;
-use crate::tools::registry::{self, Access, Reference, Registry, Subject, is_digest, is_tag, not_told, patiently};
+use crate::tools::reference::{Reference, Subject, is_digest, is_tag};
+use crate::tools::registry::{Access, Registry, not_told, patiently};
 use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Work};
 
 /// One gate.
@@ -217,7 +218,7 @@ fn is_loopback(repository: &str) -> bool {
 /// `TAG: digest: sha256:… size: 523`, docker's last line.
 fn digest_in(output: &str) -> Option<String> {
     let digest = output.lines().rev().find_map(|line| line.split_once("digest: ")?.1.split_whitespace().next())?;
-    registry::is_digest(digest).then(|| digest.to_owned())
+    is_digest(digest).then(|| digest.to_owned())
 }
 
 #[cfg(test)]

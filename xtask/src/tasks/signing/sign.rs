@@ -19,7 +19,8 @@ use crate::tools::attested::{Expected, Kind, REVISION, judge, revision_of};
 use crate::tools::catalog::{COSIGN, CRANE};
 use crate::tools::command::Command;
 use crate::tools::cosign::{self, Answer, Artifact, NO_ROOT, NO_SERVICES, Statement};
-use crate::tools::registry::{Access, Reference, Registry, Subject, Trouble, not_told, patiently, trouble_of};
+use crate::tools::reference::{Reference, Subject};
+use crate::tools::registry::{Access, Registry, Trouble, not_told, patiently, trouble_of};
 use crate::tools::signatures::Cosign;
 use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Work};
 

@@ -12,7 +12,8 @@ use crate::tools::attested::KINDS;
 use crate::tools::catalog::{COSIGN, CRANE};
 use crate::tools::command::Command;
 use crate::tools::cosign::{self, Signer};
-use crate::tools::registry::{Access, Reference, Registry, Subject};
+use crate::tools::reference::{Reference, Subject};
+use crate::tools::registry::{Access, Registry};
 use crate::tools::signatures::{self, Demand};
 use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Work};
 

@@ -1,5 +1,6 @@
 //! Images that are pushed, signed and verified: a real engine, a real registry on loopback, the real cosign.
 
+mod broken;
 mod der;
 mod key;
 mod keyless;

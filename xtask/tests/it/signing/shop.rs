@@ -284,7 +284,7 @@ pub fn sbom() -> Value {
 }
 
 /// What the pipeline installed for all tests.
-fn tool(name: &str) -> PathBuf {
+pub fn tool(name: &str) -> PathBuf {
     let tools = repository().join("target/xtask-tests/tools");
     let folders = std::fs::read_dir(tools).unwrap().map(|entry| entry.unwrap().path());
     let made = folders.map(|folder| folder.join("bin").join(name)).filter(|path| path.is_file());
