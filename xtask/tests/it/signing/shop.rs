@@ -266,6 +266,13 @@ impl Shop {
         said(command.arg(image).env("COSIGN_PASSWORD", PASSWORD));
     }
 
+    /// What `cosign verify` itself says of a signature by a key.
+    pub fn cosign_verifies(&self, public: &str, image: &str) -> bool {
+        let mut command = Command::new(tool("cosign"));
+        let command = command.args(["verify", "--insecure-ignore-tlog", "--key", public, image]);
+        command.current_dir(self.project.path().join("xtask/config")).output().unwrap().status.success()
+    }
+
     pub fn crane(&self, args: &[&str]) -> String {
         said(Command::new(tool("crane")).args(args))
     }
