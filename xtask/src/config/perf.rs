@@ -310,4 +310,37 @@ mod tests {
         assert_eq!(found.stages, [Stage { duration: Duration::from_secs(5), target: 7 }]);
         assert!(!found.is_closed());
     }
+
+    #[test]
+    fn names_lead_somewhere_and_mistakes_lead_to_their_line() {
+        const TEXT: &str = "[python]\nversions = []\ntools = \"3.12\"\ntools_lock = \"t\"\n[requests.item]\nsend = \"GET /item\"\n[perf]\nmix = { item = 1 }\n[perf.thresholds]\nchecks = [\"rate>0.99\"]\n[perf.load.smoke.scenarios.a]\nexecutor = \"constant-vus\"\nvus = 3\nduration = \"5s\"\n";
+        assert!(crate::config::Config::parse(TEXT).is_ok());
+        for (from, to, wrong) in [
+            ("{ item = 1 }", "{ itme = 1 }", "1: perf.mix: no request is named `itme` (there are: item)"),
+            ("{ item = 1 }", "{ item = 0 }", "1: perf.mix has no request with a weight"),
+            (
+                "checks =",
+                "\"checks{route:itme}\" =",
+                "1: perf.thresholds: no request is named `itme` (there are: item)",
+            ),
+            ("checks =", "check =", "10: no metric is named `check`; the nearest valid one is `checks`"),
+            (
+                "rate>",
+                "rat>",
+                "10: the threshold `rat>0.99` of `checks`: `rat` cannot be taken of it; the nearest valid one is `rate`",
+            ),
+            ("checks = [\"rate>0.99\"]\n", "", "1: perf.thresholds is empty: nothing could break it"),
+            ("load.smoke", "load.smok", "1: perf.ci: no load is named `smoke` (there are: smok)"),
+            (
+                "constant-vus",
+                "constant-vsu",
+                "12: unknown value `constant-vsu`; the nearest valid value is `constant-vus`",
+            ),
+            ("vus = 3", "vsu = 3", "13: unknown key `vsu`; the nearest valid key is `vus`"),
+            ("duration = \"5s\"", "", "11: `constant-vus` needs `duration`"),
+        ] {
+            let found = crate::config::Config::parse(&TEXT.replacen(from, to, 1)).unwrap_err();
+            assert!(found.starts_with(wrong), "{found}\n{wrong}");
+        }
+    }
 }

@@ -159,7 +159,7 @@ mod tests {
         for seed in 0..SIMULATED {
             let accepted: Vec<Blocks> = (0..6).map(|_| noisy(&mut random, 1.0)).collect();
             let breaks = |new: &Blocks| {
-                let found = resampled(&accepted, new, u64::from(seed), 200).unwrap().finding(0.2);
+                let found = resampled(&accepted, new, u64::from(seed), 100).unwrap().finding(0.2);
                 found.is_some_and(|finding| finding.severity == Severity::High)
             };
             alarms += u32::from(breaks(&noisy(&mut random, 1.0)));

@@ -1,5 +1,6 @@
 //! `perf`: a real server for each way in which a service can be bad, and one that is good.
 
+mod secured;
 mod server;
 
 use server::{Answers, Server};
@@ -58,7 +59,10 @@ impl Loaded {
         Self { project, url: url.to_owned() }
     }
 
+    /// One load at a time: two would measure each other.
     fn run(&self) -> Ran {
+        static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.project.xtask(&["perf", "--url", &self.url])
     }
 
@@ -165,8 +169,8 @@ fn a_stall_is_charged_for_everybody_who_had_to_wait() {
     let config = CONFIG.replace("p(95)<1000", "p(95)<500");
     let (verdict, reason, summary, _) = load(&config, &at_rate(100, 20), &server.url());
     assert_eq!(verdict, Verdict::Fail, "{reason}");
-    let p95 = summary.duration.unwrap().p95;
-    assert!((950.0..=1050.0).contains(&p95), "p95 = {p95} ms");
+    let (p95, service) = (summary.duration.unwrap().p95, summary.service_time.unwrap().p95);
+    assert!((950.0..=1050.0).contains(&p95), "p95 = {p95} ms, service time {service} ms, {:?}", summary.generator);
     assert_eq!((summary.requests, summary.failed), (2000, 0));
 }
 
@@ -244,6 +248,54 @@ fn a_redirect_is_an_answer_and_is_not_followed() {
     let (verdict, _, summary, _) = load(CONFIG, &at_rate(300, 2), &server.url());
     assert_eq!(verdict, Verdict::Fail);
     assert_eq!((summary.faults[0].what.as_str(), elsewhere.asked()), ("status 307, expected 200", 0));
+}
+
+#[test]
+fn an_overloaded_generator_has_no_verdict() {
+    let server = Server::start(Answers::good());
+    let (verdict, reason, summary, _) = load(CONFIG, &at_rate(60_000, 2), &server.url());
+    assert_eq!(verdict, Verdict::DidNotRun);
+    assert!(reason.starts_with("the generator "), "{reason}");
+    assert!(summary.generator.most_open <= 1000, "{:?}", summary.generator);
+}
+
+#[test]
+fn https_is_checked_against_the_certificates_of_the_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((certificate, key)) = secured::certificate(folder.path()) else { return };
+    let url = secured::start(&certificate, &key, Answers::good().body);
+    let mut loaded = Loaded::new(CONFIG, &at_rate(300, 2), &url);
+    let ran = loaded.run();
+    assert_eq!(ran.gate("perf").verdict, Verdict::DidNotRun);
+    let reason = &ran.gate("perf").reason;
+    assert!(reason.contains("TLS: invalid peer certificate"), "{reason}");
+    if cfg!(target_os = "macos") {
+        println!("not tested: a certificate of our own cannot be trusted without the keychain of macOS");
+        return;
+    }
+    loaded.project.set("SSL_CERT_FILE", &certificate);
+    let ran = loaded.run();
+    assert_eq!((ran.gate("perf").verdict, ran.gate("perf").reason.as_str()), (Verdict::Pass, ""));
+    assert_eq!(loaded.summary().requests, 600);
+}
+
+#[test]
+fn a_slower_run_is_told_beside_the_accepted_ones_and_does_not_become_one() {
+    let server = Server::start(Answers { slow: Some((1, 20)), ..Answers::good() });
+    let loaded = Loaded::new(CONFIG, &at_rate(100, 6), &server.url());
+    let runs = || loaded.project.read("target/xtask/perf/baseline.json").matches("\"seconds\"").count();
+    for accepted in 1..=3 {
+        loaded.run().assert_code(0);
+        assert_eq!(runs(), accepted);
+    }
+    server.become_slow(300);
+    let ran = loaded.run();
+    ran.assert_code(10);
+    let finding = ran.gate("perf").findings.iter().find(|finding| finding.rule == "regression").unwrap();
+    assert!(finding.message.contains("in 3 accepted runs"), "{}", finding.message);
+    assert_eq!(runs(), 3);
+    // The thresholds hold: it is the comparison alone that is red.
+    assert!(loaded.summary().thresholds.iter().all(|judged| judged.holds == Some(true)));
 }
 
 #[test]

@@ -197,10 +197,8 @@ fn outcome(session: &Session, perf: &Perf, key: &Key, measured: Measured, seen: 
 
 /// A target at which nobody answers was not measured; what it said instead is told.
 fn nobody(summary: &Summary) -> Option<String> {
-    let latencies = summary.routes.iter().filter_map(|route| route.duration.as_ref()).count();
-    let cold = summary.llm.as_ref().and_then(|llm| llm.cold_duration.as_ref()).is_some();
-    let answered = summary.checks.passed > 0 || latencies > 0 || cold;
-    let fault = summary.faults.first().map(|fault| fault.what.as_str()).unwrap_or("no request came to an end");
+    let answered = summary.failed < summary.requests || summary.checks.passed > 0;
+    let fault = summary.faults.first().map_or("no request came to an end", |fault| fault.what.as_str());
     (!answered).then(|| format!("nobody answers at {}: {fault}", summary.target))
 }
 
@@ -214,16 +212,61 @@ fn progress(second: &Second) -> String {
     format!("{at} s{warm_up}{users}: {requests} requests/s{p95}{llm}, {failed} failed")
 }
 
+/// The whole run for people.
 fn headline(summary: &Summary) -> String {
-    let p = summary.duration.unwrap_or_default();
-    format!(
-        "{} requests in {:.0} s, {:.1}/s: p95 {:.1} ms, p99 {:.1} ms, {:.2} % failed; generator {:.0} % of a core",
-        summary.requests,
-        summary.measured_ms / 1000.0,
-        summary.rate,
-        p.p95,
-        p.p99,
-        summary.failed_rate * 100.0,
-        summary.generator.cpu_peak * 100.0
-    )
+    let Summary { requests, rate, measured_ms, failed_rate, generator, .. } = summary;
+    let mut parts = vec![format!("{requests} requests in {:.0} s ({rate:.1}/s)", measured_ms / 1000.0)];
+    parts.extend(summary.duration.map(|trend| {
+        let service = summary.service_time.map(|service| format!(", service time {:.1} ms", service.p95));
+        format!("p95 {:.1} ms{}, p99 {:.1} ms", trend.p95, service.unwrap_or_default(), trend.p99)
+    }));
+    let first = summary.llm.as_ref().and_then(|llm| llm.time_to_first_token);
+    parts.extend(first.map(|first| format!("first token p95 {:.1} ms", first.p95)));
+    parts.push(format!("{:.2} % failed", failed_rate * 100.0));
+    parts.push(format!("the generator used {:.0} % of its core", generator.cpu_peak * 100.0));
+    parts.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::summary::{Checks, Fault, Generator, Llm, Trend};
+
+    #[test]
+    fn a_target_answers_where_anything_was_as_expected() {
+        let fault = |what: &str| Fault { route: "health".into(), what: what.into(), count: 1 };
+        for (requests, failed, passed, faults, why) in [
+            (600, 0, 1200, vec![], None),
+            (600, 600, 600, vec![fault("status 500, expected 200")], None),
+            (600, 600, 0, vec![fault("no connection: connection refused")], Some("no connection: connection refused")),
+            (0, 0, 0, vec![], Some("no request came to an end")),
+        ] {
+            let checks = Checks { passed, failed };
+            let summary = Summary { requests, failed, checks, faults, target: "http://a".into(), ..Summary::default() };
+            assert_eq!(nobody(&summary), why.map(|why| format!("nobody answers at http://a: {why}")));
+        }
+    }
+
+    #[test]
+    fn what_is_said_leaves_out_what_was_not_measured() {
+        let trend = |p95| Some(Trend { p95, p99: p95 + 1.0, ..Trend::default() });
+        let rest = Summary {
+            requests: 600,
+            rate: 40.0,
+            measured_ms: 15_000.0,
+            generator: Generator { cpu_peak: 0.034, ..Generator::default() },
+            duration: trend(9.44),
+            service_time: trend(8.0),
+            ..Summary::default()
+        };
+        assert_eq!(
+            headline(&rest),
+            "600 requests in 15 s (40.0/s); p95 9.4 ms, service time 8.0 ms, p99 10.4 ms; 0.00 % failed; the generator used 3 % of its core"
+        );
+        let llm = Some(Llm { time_to_first_token: trend(3.0), ..Llm::default() });
+        let llm = Summary { llm, duration: None, ..rest };
+        assert!(headline(&llm).contains("(40.0/s); first token p95 3.0 ms; 0.00 % failed"), "{}", headline(&llm));
+        let second = Second { at: 3, users: 5, requests: 7, p95: Some(8.2), is_warm_up: true, ..Second::default() };
+        assert_eq!(progress(&second), "3 s (warm-up), 5 users: 7 requests/s, p95 8 ms, 0 failed");
+    }
 }

@@ -53,6 +53,7 @@ struct Shared {
     asked: AtomicU64,
     connections: AtomicU64,
     most_connections: AtomicU64,
+    slowness: AtomicU64,
     first: std::sync::OnceLock<Instant>,
     ended: AtomicBool,
 }
@@ -66,6 +67,7 @@ impl Server {
             asked: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             most_connections: AtomicU64::new(0),
+            slowness: AtomicU64::new(0),
             first: std::sync::OnceLock::new(),
             ended: AtomicBool::new(false),
         });
@@ -94,6 +96,11 @@ impl Server {
     /// How many requests have come.
     pub fn asked(&self) -> u64 {
         self.shared.asked.load(Ordering::SeqCst)
+    }
+
+    /// From now on each answer takes so many milliseconds more.
+    pub fn become_slow(&self, ms: u64) {
+        self.shared.slowness.store(ms, Ordering::SeqCst);
     }
 
     /// How many connections were open at a time.
@@ -127,6 +134,7 @@ fn serve(shared: &Shared, stream: &TcpStream) -> std::io::Result<()> {
         {
             std::thread::sleep(Duration::from_millis(*ms));
         }
+        std::thread::sleep(Duration::from_millis(shared.slowness.load(Ordering::SeqCst)));
         if let Some((from, ms)) = stall {
             let begin = *shared.first.get_or_init(Instant::now) + Duration::from_millis(*from);
             let end = begin + Duration::from_millis(*ms);
