@@ -179,7 +179,8 @@ fn outcome(session: &Session, perf: &Perf, key: &Key, measured: Measured, seen: 
         // What was seen all the same is worth a look and decides nothing.
         return Ok(Outcome::DidNotRun(NotRun { findings, artifacts, ..not_run }));
     }
-    let comparison = compare::compare(&baseline::accepted(ctx, key), &blocks, SEED);
+    let lag = summary.generator.lag.map(|lag| lag.p95).unwrap_or_default();
+    let comparison = compare::compare(&baseline::accepted(ctx, key), &blocks, lag, SEED);
     findings.extend(comparison.and_then(|comparison| comparison.finding(perf.regression)));
     let work = Work::new(summary.requests, "requests");
     let fix = format!(
