@@ -22,7 +22,7 @@ pub fn certificate(folder: &Path) -> Option<(PathBuf, PathBuf)> {
     match made {
         Ok(made) if made.status.success() => Some((certificate, key)),
         other => {
-            println!("not tested: no certificate can be made here (openssl: {other:?})");
+            eprintln!("not tested: no certificate can be made here (openssl: {other:?})");
             None
         }
     }
