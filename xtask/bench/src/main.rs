@@ -9,6 +9,7 @@ mod build;
 mod fixture;
 mod full;
 mod host;
+mod load;
 mod material;
 mod matrix;
 mod measure;
@@ -58,6 +59,12 @@ struct Args {
     /// Where pipeline.toml is [default: xtask/config]
     #[arg(long, value_name = "DIR")]
     config: Option<PathBuf>,
+    /// Be one of the processes that are measured
+    #[arg(long, value_enum, value_name = "PART", hide = true)]
+    part: Option<load::Part>,
+    /// What that process is told
+    #[arg(last = true, hide = true)]
+    told: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -70,6 +77,11 @@ fn main() -> ExitCode {
 
 fn execute() -> Result<Code> {
     let args = Args::parse();
+    if let Some(part) = args.part {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+        return runtime.block_on(load::be(part, &args.told)).map(|()| Code::Passed);
+    }
     let (env, cwd, now) = surroundings()?;
     let folders = Folders { config: args.config.clone(), ..Folders::default() };
     let ctx = Arc::new(Ctx::load(folders, env, &cwd, now)?);
@@ -100,6 +112,8 @@ enum Group {
     Matrix,
     /// Building the pipeline itself, and its help
     Build,
+    /// The load generator beside its peers (R27, R29)
+    Load,
     /// Scanners for secrets: what each finds, and how fast
     Secrets,
     /// The scan, gate by gate and together, on three trees
@@ -107,7 +121,8 @@ enum Group {
 }
 
 impl Group {
-    const ALL: [Self; 6] = [Self::Unchanged, Self::Full, Self::Matrix, Self::Build, Self::Secrets, Self::Scan];
+    const ALL: [Self; 7] =
+        [Self::Unchanged, Self::Full, Self::Matrix, Self::Build, Self::Secrets, Self::Scan, Self::Load];
 
     fn title(self) -> &'static str {
         match self {
@@ -117,6 +132,7 @@ impl Group {
             Self::Build => "The pipeline itself",
             Self::Secrets => "Scanners for secrets",
             Self::Scan => "The scan",
+            Self::Load => "The load generator",
         }
     }
 
@@ -129,6 +145,7 @@ impl Group {
             Self::Build => build::subjects(places),
             Self::Secrets => secrets::subjects(places),
             Self::Scan => scan::subjects(places),
+            Self::Load => load::subjects(places),
         }
     }
 
@@ -140,6 +157,7 @@ impl Group {
             Self::Build => build::rows(bench).await,
             Self::Secrets => secrets::rows(bench).await,
             Self::Scan => scan::rows(bench).await,
+            Self::Load => load::rows(bench).await,
         }
     }
 }

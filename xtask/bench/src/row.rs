@@ -49,10 +49,29 @@ pub enum Value {
     Computed(f64),
     /// Something counted.
     Count(u64),
+    /// So many a second.
+    Rates(Rates),
+    /// One figure divided by another.
+    Ratio(f64),
+    /// A share, in percent.
+    Percent(f64),
     /// Something said.
     Said(String),
     /// Nothing was measured, for this reason.
     DidNotRun(String),
+}
+
+/// Several samples of a rate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Rates {
+    /// The middle one, or the mean of the middle two.
+    pub median: f64,
+    /// The lowest.
+    pub min: f64,
+    /// The highest.
+    pub max: f64,
+    /// How many.
+    pub runs: usize,
 }
 
 /// What is wanted of a figure.
@@ -66,6 +85,13 @@ pub enum Aim {
     TimesOf(f64, String),
     /// Exactly so many.
     Exactly(u64),
+    /// At least so much.
+    AtLeast(f64),
+    /// At most so much.
+    AtMost(f64),
+    /// Between so many milliseconds and so many.
+    #[serde(rename = "between_ms")]
+    Between(u64, u64),
 }
 
 impl Row {
@@ -101,6 +127,8 @@ impl Row {
             Value::Times(stats) => Some(stats.median_ms),
             Value::Computed(ms) => Some(*ms),
             Value::Count(count) => Some(*count as f64),
+            Value::Rates(rates) => Some(rates.median),
+            Value::Ratio(number) | Value::Percent(number) => Some(*number),
             Value::Said(_) | Value::DidNotRun(_) => None,
         }
     }
@@ -131,6 +159,9 @@ pub fn judged(rows: Vec<Row>) -> Vec<Row> {
             Aim::Within(ms) => figure <= *ms as f64,
             Aim::TimesOf(factor, other) => figure <= factor * number(other)?,
             Aim::Exactly(count) => figure == *count as f64,
+            Aim::AtLeast(least) => figure >= *least,
+            Aim::AtMost(most) => figure <= *most,
+            Aim::Between(from, to) => (*from as f64..=*to as f64).contains(&figure),
         })
     };
     let ratio = |row: &Row| Some(number(row.beside.as_ref()?)? / row.number()?);
@@ -157,6 +188,12 @@ mod tests {
             (Some(11.0), times_of(1.1), None, None, Code::DidNotRun),
             (Some(1.0), Aim::Exactly(1), None, Some(true), Code::Passed),
             (Some(2.0), Aim::Exactly(1), None, Some(false), Code::Failed),
+            (Some(3.0), Aim::AtLeast(3.0), None, Some(true), Code::Passed),
+            (Some(2.9), Aim::AtLeast(3.0), None, Some(false), Code::Failed),
+            (Some(1.0), Aim::AtMost(1.0), None, Some(true), Code::Passed),
+            (Some(1.1), Aim::AtMost(1.0), None, Some(false), Code::Failed),
+            (Some(950.0), Aim::Between(950, 1050), None, Some(true), Code::Passed),
+            (Some(1051.0), Aim::Between(950, 1050), None, Some(false), Code::Failed),
         ] {
             let beside = Row { beside: Some("ours".to_owned()), ..row("peer", peer) };
             let rows = judged(vec![row("ours", figure).aim(aim.clone()), beside]);

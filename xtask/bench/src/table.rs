@@ -30,6 +30,9 @@ fn row(row: &Row) -> String {
         Value::Times(stats) => [time(stats.median_ms), time(stats.min_ms), time(stats.max_ms), stats.runs.to_string()],
         Value::Computed(ms) => [time(*ms), String::new(), String::new(), String::new()],
         Value::Count(count) => [count.to_string(), String::new(), String::new(), String::new()],
+        Value::Rates(rates) => [rate(rates.median), rate(rates.min), rate(rates.max), rates.runs.to_string()],
+        Value::Ratio(ratio) => [format!("{ratio:.2} ×"), String::new(), String::new(), String::new()],
+        Value::Percent(share) => [format!("{share:.2} %"), String::new(), String::new(), String::new()],
         Value::Said(text) => [cell(text), String::new(), String::new(), String::new()],
         Value::DidNotRun(why) => [format!("did not run: {}", cell(why)), String::new(), String::new(), String::new()],
     };
@@ -71,7 +74,14 @@ fn aim(aim: &Aim) -> String {
         Aim::Within(ms) => format!("≤ {}", time(*ms as f64)),
         Aim::TimesOf(factor, row) => format!("≤ {factor:.2} × {}", plain(row)),
         Aim::Exactly(count) => format!("= {count}"),
+        Aim::AtLeast(least) => format!("≥ {least}"),
+        Aim::AtMost(most) => format!("≤ {most}"),
+        Aim::Between(from, to) => format!("{} to {}", time(*from as f64), time(*to as f64)),
     }
+}
+
+fn rate(each_second: f64) -> String {
+    format!("{each_second:.0}/s")
 }
 
 /// Three digits that mean something.

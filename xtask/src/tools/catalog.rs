@@ -198,6 +198,14 @@ pub const CRANE: Program = Program {
     version: &["version"],
 };
 
+/// Puts a server under load.
+pub const K6: Program = Program {
+    name: "k6",
+    purpose: "puts a server under load, by a script",
+    sources: &[Source::Go { module: "k6", package: "go.k6.io/k6", tags: "" }],
+    version: &["version"],
+};
+
 /// All of them, by name.
 pub const ALL: &[&Program] = &[
     &ACTIONLINT,
@@ -209,6 +217,7 @@ pub const ALL: &[&Program] = &[
     &GITLEAKS,
     &GITLEAKS_QUICK,
     &HADOLINT,
+    &K6,
     &KUBE_SCORE,
     &KUBERNETES_VALIDATE,
     &KUSTOMIZE,
