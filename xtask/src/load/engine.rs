@@ -11,11 +11,12 @@ use tokio::time::MissedTickBehavior;
 use super::mix::Mix;
 use super::pacer::{self, Paced};
 use super::schedule::{self, Schedule};
-use super::summary::{Checks, Generator, Llm, Route, SCHEMA, Second, Summary};
+use super::sum::{Run, sum_up};
+use super::summary::Second;
 use super::users::{Shared, iterate};
 use super::wire::Place;
-use super::{Measured, Plan, Stop, cpu, fitness, judge};
-use crate::config::{Aggregation, Metric, Scenario};
+use super::{Measured, Plan, Stop, cpu, fitness};
+use crate::config::Scenario;
 
 /// Runs a plan to its end on this thread.
 pub fn run(plan: &Plan, on_second: &dyn Fn(&Second), stop: &Stop) -> Result<Measured> {
@@ -116,7 +117,7 @@ async fn drive(plan: &Plan, on_second: &dyn Fn(&Second), stop: &Stop) -> Result<
     // The last one is seldom whole.
     second(plan, &shared, &paced, &mut counts, on_second);
     counts.started += closed.get();
-    Ok(sum_up(plan, &shared, &paced, counts))
+    Ok(summed(plan, &shared, &paced, counts))
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -158,92 +159,29 @@ fn second(plan: &Plan, shared: &Shared, paced: &Paced, counts: &mut Counts, on_s
     counts.series.push(second);
 }
 
-fn sum_up(plan: &Plan, shared: &Shared, paced: &Paced, counts: Counts) -> Measured {
+/// What was open when the graceful stop ended is counted, and everything goes to [`sum_up`].
+fn summed(plan: &Plan, shared: &Shared, paced: &Paced, counts: Counts) -> Measured {
     let mut recorder = shared.recorder.borrow_mut();
     let open = shared.open.borrow().clone();
     open.iter().enumerate().for_each(|(route, count)| recorder.interrupt(route, *count));
-    let recorder = &*recorder;
-    let scenarios = &plan.load.scenarios;
-    let is_closed = scenarios.values().any(Scenario::is_closed);
+    let is_closed = plan.load.scenarios.values().any(Scenario::is_closed);
     let dropped = counts.dropped + paced.dropped.load(Ordering::Relaxed);
     let due = paced.scheduled.load(Ordering::Relaxed);
     let scheduled = if is_closed { due + counts.started.saturating_sub(due.saturating_sub(dropped)) } else { due };
-    let ended = recorder.last.max(plan.load.end());
-    let measured = ended.saturating_sub(plan.load.warm_up).as_secs_f64();
-    let (requests, failed) = recorder.routes.iter().fold((0, 0), |(r, f), s| (r + s.requests, f + s.failed));
-    let checks = recorder.routes.iter().fold(Checks::default(), |all, stats| Checks {
-        passed: all.passed + stats.checks.passed,
-        failed: all.failed + stats.checks.failed,
-    });
-    let duration = recorder.merged(false, |stats| Some(&stats.duration));
-    let value = |metric: &Metric, aggregation: Aggregation| {
-        let route = metric.route.as_ref().map(|name| plan.routes.iter().position(|route| route.name == *name));
-        match (metric.name, aggregation) {
-            ("dropped_iterations", Aggregation::Count) => (scheduled > 0).then_some(dropped as f64),
-            ("dropped_iterations", _) => (scheduled > 0 && measured > 0.0).then(|| dropped as f64 / measured),
-            _ => match route {
-                Some(None) => None,
-                route => recorder.value(metric, route.flatten(), aggregation, measured),
-            },
-        }
-    };
-    let cpu: Vec<f64> = counts.series.iter().map(|second| second.cpu).collect();
-    let summary = Summary {
-        schema: SCHEMA.to_owned(),
-        engine: "builtin".to_owned(),
-        load: plan.name.clone(),
-        target: plan.target.url.clone(),
-        model: if is_closed { "closed" } else { "open" }.to_owned(),
-        measured_ms: measured * 1000.0,
-        requests,
-        rate: if measured > 0.0 { requests as f64 / measured } else { 0.0 },
-        failed,
-        failed_rate: if requests > 0 { failed as f64 / requests as f64 } else { 0.0 },
-        checks,
-        schedule: super::summary::Schedule {
-            scheduled,
-            started: counts.started,
-            dropped,
-            interrupted: open.iter().sum(),
-            warm_up: recorder.in_warm_up,
-        },
-        generator: Generator {
-            cpu: counts.cpu.whole(),
-            cpu_peak: if cpu.is_empty() { counts.cpu.whole() } else { fitness::busiest(&cpu) },
-            lag: recorder.lag.trend(),
-            resent: shared.resent.get(),
-            most_open: counts.most_open,
-        },
-        duration: duration.trend(),
-        service_time: recorder.merged(false, |stats| Some(&stats.service)).trend(),
-        llm: llm(recorder),
-        percentiles: duration.points(),
-        routes: plan.routes.iter().zip(&recorder.routes).map(route).collect(),
+    let shares: Vec<f64> = counts.series.iter().map(|second| second.cpu).collect();
+    let cpu = counts.cpu.whole();
+    let run = Run {
+        engine: "builtin",
+        is_closed,
+        scheduled,
+        started: counts.started,
+        dropped,
+        interrupted: open.iter().sum(),
+        most_open: counts.most_open,
+        resent: shared.resent.get(),
+        cpu,
+        cpu_peak: if shares.is_empty() { cpu } else { fitness::busiest(&shares) },
         series: counts.series,
-        faults: recorder.faults(|route| plan.routes.get(route).map(|route| route.name.clone()).unwrap_or_default()),
-        thresholds: judge::judge(&plan.thresholds, value),
     };
-    Measured { summary, blocks: recorder.blocks.clone() }
-}
-
-fn route((planned, stats): (&super::target::Route, &super::recorder::Stats)) -> Route {
-    Route {
-        name: planned.name.clone(),
-        send: planned.request.send.clone(),
-        requests: stats.requests,
-        failed: stats.failed,
-        checks: stats.checks,
-        duration: stats.duration.trend(),
-        service_time: stats.service.trend(),
-        llm: stats.llm.as_ref().map(|llm| llm.summary(&stats.duration)),
-    }
-}
-
-/// All routes that ask a language model together; `None` without any.
-fn llm(recorder: &super::recorder::Recorder) -> Option<Llm> {
-    let mut all = super::recorder::LlmStats::default();
-    let mut routes = recorder.routes.iter().filter_map(|stats| stats.llm.as_ref()).peekable();
-    routes.peek()?;
-    routes.for_each(|llm| all.add(llm));
-    Some(all.summary(&recorder.merged(true, |stats| Some(&stats.duration))))
+    sum_up(plan, &recorder, run)
 }

@@ -44,6 +44,8 @@ pub struct Summary {
     pub llm: Option<Llm>,
     /// Percentiles of `duration`, as many as a picture needs.
     pub percentiles: Vec<Point>,
+    /// The same of `service_time`.
+    pub service_percentiles: Vec<Point>,
     /// Each route by itself.
     pub routes: Vec<Route>,
     /// Each second by itself, in order.

@@ -25,6 +25,8 @@ mod baseline;
 
 use baseline::Key;
 
+pub mod k6;
+
 /// Part of `ci`.
 pub const TASK: Task = Task {
     name: "perf",

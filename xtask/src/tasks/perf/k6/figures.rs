@@ -48,7 +48,6 @@ pub fn measured(plan: &Plan, samples: &Samples, ran: Ran<'_>) -> Result<Measured
     }
     sorted.sort_by_key(|sample| sample.ended);
     let mut recorder = Recorder::new(plan.routes.iter().map(|route| route.request.llm), plan.load.warm_up);
-    let elapsed = sorted.last().map(|sample| sample.ended).unwrap_or_default();
     let open = Open::of(&sorted);
     let (mut series, mut at) = (Vec::new(), 1);
     for sample in &sorted {
@@ -74,7 +73,6 @@ pub fn measured(plan: &Plan, samples: &Samples, ran: Ran<'_>) -> Result<Measured
         resent: 0,
         cpu: ran.cpu,
         cpu_peak: ran.cpu,
-        elapsed,
         series,
     };
     Ok(sum_up(&plan, &recorder, run))
