@@ -5,7 +5,7 @@ use std::path::Path;
 
 fn main() {
     let mut hash = DefaultHasher::new();
-    for input in ["src", "Cargo.toml", "../Cargo.lock"] {
+    for input in ["src", "load", "Cargo.toml", "../Cargo.lock"] {
         println!("cargo::rerun-if-changed={input}");
         add(Path::new(input), &mut hash);
     }

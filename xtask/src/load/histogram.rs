@@ -2,23 +2,19 @@
 
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
+use xtask_load::histogram::{Histogram, LARGEST};
 
 use super::summary::{Point, Trend};
 use crate::config::Aggregation;
 
-/// Largest value, in thousandths: ten minutes as microseconds. What is longer counts as that.
-const LARGEST: u64 = 600_000_000;
-
 /// Thousandths of the unit in which values are shown: microseconds of milliseconds.
 #[derive(Clone, Debug)]
-pub struct Values(Histogram<u32>);
+pub struct Values(Histogram);
 
 impl Values {
     /// Empty; about 80 KB, however much is recorded.
-    #[expect(clippy::expect_used, reason = "the bounds are constants, and every test makes one")]
     pub fn new() -> Self {
-        Self(Histogram::new_with_bounds(1, LARGEST, 3).expect("bounds that the library takes"))
+        Self(Histogram::new())
     }
 
     /// One more.
@@ -28,70 +24,59 @@ impl Values {
 
     /// One more, in thousandths.
     pub fn record_thousandths(&mut self, value: u64) {
-        self.0.saturating_record(value.clamp(1, LARGEST));
+        self.0.record(value);
     }
 
     /// All of another one.
     pub fn add(&mut self, other: &Self) {
-        let _same_bounds = self.0.add(&other.0);
+        self.0.add(&other.0);
     }
 
     /// None any more.
     pub fn clear(&mut self) {
-        self.0.reset();
+        self.0.clear();
     }
 
     /// How many.
     pub fn count(&self) -> u64 {
-        self.0.len()
+        self.0.count()
     }
 
     /// `None` while there is no value.
     pub fn percentile(&self, percent: f64) -> Option<f64> {
-        (!self.0.is_empty()).then(|| shown(self.0.value_at_quantile(percent / 100.0).min(self.0.max())))
+        self.0.percentile(percent).map(shown)
     }
 
     /// `None` while there is no value, and for what is no aggregation of values.
     pub fn aggregate(&self, aggregation: Aggregation) -> Option<f64> {
-        let some = !self.0.is_empty();
         match aggregation {
             Aggregation::Percentile(percent) => self.percentile(percent),
             Aggregation::Med => self.percentile(50.0),
-            Aggregation::Avg => some.then(|| self.0.mean() / 1000.0),
-            Aggregation::Min => some.then(|| shown(self.0.min())),
-            Aggregation::Max => some.then(|| shown(self.0.max())),
+            Aggregation::Avg => self.0.mean().map(|mean| mean / 1000.0),
+            Aggregation::Min => self.0.min().map(shown),
+            Aggregation::Max => self.0.max().map(shown),
             Aggregation::Rate | Aggregation::Count => None,
         }
     }
 
     /// `None` while there is no value.
     pub fn trend(&self) -> Option<Trend> {
-        let percentile = |percent| self.percentile(percent).unwrap_or_default();
-        (!self.0.is_empty()).then(|| Trend {
-            count: self.0.len(),
-            avg: self.0.mean() / 1000.0,
-            min: shown(self.0.min()),
-            med: percentile(50.0),
-            p90: percentile(90.0),
-            p95: percentile(95.0),
-            p99: percentile(99.0),
-            p999: percentile(99.9),
-            max: shown(self.0.max()),
+        Some(Trend {
+            count: self.count(),
+            avg: self.aggregate(Aggregation::Avg)?,
+            min: self.aggregate(Aggregation::Min)?,
+            med: self.percentile(50.0)?,
+            p90: self.percentile(90.0)?,
+            p95: self.percentile(95.0)?,
+            p99: self.percentile(99.0)?,
+            p999: self.percentile(99.9)?,
+            max: self.aggregate(Aggregation::Max)?,
         })
     }
 
     /// The percentile picture, denser towards the end as HDR's own plots are.
     pub fn points(&self) -> Vec<Point> {
-        if self.0.is_empty() {
-            return vec![];
-        }
-        let steps = self.0.iter_quantiles(5);
-        steps
-            .map(|step| Point {
-                percentile: step.quantile_iterated_to() * 100.0,
-                value: shown(step.value_iterated_to().min(self.0.max())),
-            })
-            .collect()
+        self.0.points().into_iter().map(|(percentile, value)| Point { percentile, value: shown(value) }).collect()
     }
 }
 

@@ -32,7 +32,7 @@ pub mod summary;
 pub mod target;
 pub mod tokens;
 mod users;
-pub mod wire;
+pub use xtask_load::wire;
 
 /// What is to be done.
 #[derive(Clone, Debug)]

@@ -10,8 +10,7 @@ use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
 
 use crate::config::Request;
 
-/// A request as it goes over the wire.
-pub type Sent = hyper::Request<Full<Bytes>>;
+pub use super::wire::Sent;
 
 /// The place that is put under load.
 #[derive(Clone, Debug, PartialEq, Eq)]

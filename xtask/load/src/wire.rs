@@ -19,8 +19,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::{ClientConfig, pki_types::ServerName};
 
-use super::target::{Sent, Target};
-use crate::expect::{Answer, LARGEST_BODY};
+use crate::answer::{Answer, LARGEST_BODY};
+
+/// A request as it goes over the wire.
+pub type Sent = hyper::Request<Full<Bytes>>;
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -50,14 +52,14 @@ pub struct Place {
 }
 
 impl Place {
-    /// Looks the target up. TLS is checked as the machine's own programs do. The error is a sentence fragment.
-    pub async fn find(target: &Target) -> Result<Self, String> {
-        let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await;
-        let addresses: Vec<SocketAddr> = found.map_err(|e| format!("`{}` has no address: {e}", target.host))?.collect();
-        let tls = if target.is_tls {
+    /// Looks a host up. TLS is checked as the machine's own programs do. The error is a sentence fragment.
+    pub async fn find(host: &str, port: u16, is_tls: bool) -> Result<Self, String> {
+        let found = tokio::net::lookup_host((host, port)).await;
+        let addresses: Vec<SocketAddr> = found.map_err(|e| format!("`{host}` has no address: {e}"))?.collect();
+        let tls = if is_tls {
             let _installed = rustls::crypto::ring::default_provider().install_default();
             let config = ClientConfig::with_platform_verifier().map_err(|e| format!("TLS cannot be had: {e}"))?;
-            let name = ServerName::try_from(target.host.clone()).map_err(|e| format!("`{}`: {e}", target.host))?;
+            let name = ServerName::try_from(host.to_owned()).map_err(|e| format!("`{host}`: {e}"))?;
             Some((TlsConnector::from(Arc::new(config)), name))
         } else {
             None
@@ -107,12 +109,12 @@ pub struct Connection {
 
 impl Connection {
     /// Sends a request and reads its answer; `on_piece` hears each part of the body when it comes.
-    pub async fn ask(&mut self, request: Sent, mut on_piece: impl FnMut(&[u8])) -> Result<Answer, Broken> {
+    pub async fn ask(&mut self, request: &Sent, on_piece: &mut dyn FnMut(&[u8])) -> Result<Answer, Broken> {
         let Self { sender, driver } = self;
         if drive(driver, sender.ready()).await.is_err() {
             return Err(Broken { why: "the connection had ended".to_owned(), fate: Fate::Unsent });
         }
-        let response = drive(driver, sender.send_request(request)).await.map_err(|error| Broken {
+        let response = drive(driver, sender.send_request(request.clone())).await.map_err(|error| Broken {
             fate: match () {
                 () if error.is_canceled() => Fate::Unsent,
                 () if error.is_incomplete_message() => Fate::Unanswered,
