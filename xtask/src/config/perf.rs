@@ -25,6 +25,10 @@ pub struct Perf {
     /// the gate; 0.2 is a fifth. A smaller one is told and breaks nothing.
     #[serde(default = "a_fifth")]
     pub regression: f64,
+    /// A script of k6, relative to the repository, that `--engine k6` runs in place of the load profile. It finds the
+    /// backend in `__ENV.BASE_URL`.
+    #[serde(default)]
+    pub k6: Option<String>,
 }
 
 /// `[perf.load.NAME]`: one load profile.
@@ -244,6 +248,9 @@ impl Perf {
             if load.max_vus == 0 {
                 return Err(format!("perf.load.{name}.max_vus is 0"));
             }
+        }
+        if let Some(script) = self.k6.as_ref().filter(|script| !crate::disk::is_inside(script)) {
+            return Err(format!("perf.k6: `{script}` is no path below the repository"));
         }
         if self.regression.is_finite() && self.regression > 0.0 {
             Ok(())

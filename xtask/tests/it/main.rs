@@ -21,6 +21,7 @@ mod interrupt;
 mod leftovers;
 mod merge;
 mod perf;
+mod perf_k6;
 mod planted;
 mod programs;
 mod scan_broken;

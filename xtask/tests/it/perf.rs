@@ -1,7 +1,7 @@
 //! `perf`: a real server for each way in which a service can be bad, and one that is good.
 
 mod secured;
-mod server;
+pub mod server;
 
 use server::{Answers, Server};
 use xtask::load::summary::Summary;
@@ -9,8 +9,14 @@ use xtask::verdict::Verdict;
 
 use super::support::{Project, Ran};
 
+/// Loads run one at a time: two of them would measure each other.
+pub fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// Requests and thresholds; the load follows.
-const CONFIG: &str = r#"
+pub const CONFIG: &str = r#"
 [python]
 versions = ["3.12"]
 tools = "3.12"
@@ -61,8 +67,7 @@ impl Loaded {
 
     /// One load at a time: two would measure each other.
     fn run(&self) -> Ran {
-        static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-        let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _alone = alone();
         self.project.xtask(&["perf", "--url", &self.url])
     }
 

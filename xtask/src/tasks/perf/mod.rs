@@ -1,7 +1,7 @@
 //! `perf`: the backend under load, held against thresholds. The generator is `load/`; this is what becomes of its figures.
 //!
 //! Without `--url` it starts the backend itself. A generator that was not fit, a threshold without a sample, a target
-//! that nobody answers at: each is `did_not_run`, and no pass.
+//! that nobody answers at: each is `did_not_run`, and no pass. k6 can make the load instead (`k6/`); nothing else differs.
 
 use std::sync::Arc;
 
@@ -19,13 +19,14 @@ use crate::load::target::Target;
 use crate::load::{self, Measured, Plan, Stop, compare, fitness, judge};
 use crate::services::stack::{self, Stack, Wanted};
 use crate::tools::cancel::Urgency;
+use crate::tools::catalog::K6;
 use crate::verdict::{Evidence, Finding, NotRun, Outcome, Tool, Unproven, Verdict, Work, assess};
 
 mod baseline;
+mod k6;
+mod page;
 
 use baseline::Key;
-
-pub mod k6;
 
 /// Part of `ci`.
 pub const TASK: Task = Task {
@@ -66,6 +67,17 @@ pub enum Engine {
     /// The generator of this program
     #[default]
     Builtin,
+    /// k6, by a script that is made of the load profile, or by the one of `[perf] k6`
+    K6,
+}
+
+impl Engine {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Builtin => "builtin",
+            Self::K6 => "k6",
+        }
+    }
 }
 
 /// One gate; a name that leads nowhere is a [`UsageError`].
@@ -79,10 +91,18 @@ pub fn gates(ctx: &Ctx, args: &Args) -> anyhow::Result<Vec<Gate>> {
     }
     let url = args.url.as_deref().map(Target::parse).transpose().map_err(UsageError)?;
     let named = args.load.iter().map(|name| format!(" --load {name}"));
-    let again = named.chain(args.url.iter().map(|url| format!(" --url {url}"))).collect::<String>();
+    let named = named.chain(args.url.iter().map(|url| format!(" --url {url}")));
+    let engine = args.engine;
+    let again = named.chain((engine == Engine::K6).then(|| " --engine k6".to_owned())).collect::<String>();
     let own = ctx.config.service.as_ref().filter(|_| url.is_none());
     let files = own.map(|service| vec![format!("{}/{}", service.directory, service.source), service.lock.clone()]);
     let settings = format!("{perf:?} {name} {:?} {:?} {:?}", args.engine, ctx.config.requests, own);
+    let script = perf.k6.clone().filter(|_| engine == Engine::K6);
+    let files = files.into_iter().flatten().chain(script.clone()).collect();
+    let (tool, programs) = match engine {
+        Engine::Builtin => ("xtask", vec![]),
+        Engine::K6 => (K6.name, vec![&K6]),
+    };
     let path_tools = if own.is_some() { vec!["redis-server", "valkey-server", "uv"] } else { vec![] };
     Ok(vec![Gate {
         id: "perf".to_owned(),
@@ -91,18 +111,24 @@ pub fn gates(ctx: &Ctx, args: &Args) -> anyhow::Result<Vec<Gate>> {
         // What a place elsewhere answers is no file, and figures of a shared machine are of that moment.
         fresh: url.is_some() || ctx.profile != Profile::Local,
         unit: "requests",
-        tool: ("xtask", String::new()),
-        inputs: Inputs { files: files.unwrap_or_default(), settings, path_tools, ..Inputs::default() },
+        tool: (tool, String::new()),
+        programs,
+        inputs: Inputs { files, settings, path_tools, ..Inputs::default() },
         environments: own.map(|_| stack::environments(&ctx.config)).unwrap_or_default(),
         breaks_at: crate::policy::breaks_at(&ctx.config.policy, "perf"),
         again: format!("cargo xtask perf{again}"),
-        action: action(move |session| run(session, perf.clone(), name.clone(), url.clone())),
+        action: action(move |session| run(session, perf.clone(), name.clone(), url.clone(), engine)),
         ..Gate::default()
     }])
 }
 
-async fn run(session: Session, perf: Perf, name: String, url: Option<Target>) -> Result<Outcome, Unproven> {
-    session.uses(Tool { name: "xtask".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), hash: None });
+async fn run(
+    session: Session,
+    perf: Perf,
+    name: String,
+    url: Option<Target>,
+    engine: Engine,
+) -> Result<Outcome, Unproven> {
     let load = perf.load.get(&name).cloned().context("the load was looked up when the gate was planned")?;
     let own = match &url {
         Some(_) => None,
@@ -113,21 +139,55 @@ async fn run(session: Session, perf: Perf, name: String, url: Option<Target>) ->
         (None, own) => own_target(&session, own.as_ref().map(|stack| stack.url.as_str()).unwrap_or_default())?,
     };
     let routes = target.routes(&perf.mix, &session.ctx().config.requests).map_err(|why| session.not_run(why))?;
+    // Another script is another load.
+    let script = perf.k6.as_ref().filter(|_| engine == Engine::K6);
+    let script = script.and_then(|script| std::fs::read_to_string(session.ctx().root.join(script)).ok());
     let key = Key {
-        load: format!("{name}, builtin"),
-        definition: format!("{:?} {load:?} {:?} {:?}", perf.mix, routes, url.as_ref().map(|target| &target.url)),
+        load: format!("{name}, {}", engine.name()),
+        definition: format!(
+            "{:?} {load:?} {routes:?} {:?} {script:?}",
+            perf.mix,
+            url.as_ref().map(|target| &target.url)
+        ),
     };
     let (mix, thresholds) = (perf.mix.clone(), perf.thresholds.clone());
     let plan = Plan { name, load, target, routes, mix, thresholds, seed: SEED };
-    let measured = measure(&session, plan).await?;
+    let Made { measured, findings, artifacts } = match engine {
+        Engine::Builtin => builtin(&session, plan).await?,
+        Engine::K6 => k6::run(&session, &plan, perf.k6.as_deref()).await?,
+    };
     let text = serde_json::to_string_pretty(&measured.summary).context("the summary is no JSON")?;
     write_atomically(&session.artifact(SUMMARY)?, session.ctx().redactor.redact(&text).as_bytes())?;
     session.say(&headline(&measured.summary))?;
     let seen = Seen {
-        findings: own.iter().flat_map(Stack::findings).collect(),
-        artifacts: own.iter().flat_map(|stack| stack.logs.clone()).chain([SUMMARY.to_owned()]).collect(),
+        findings: own.iter().flat_map(Stack::findings).chain(findings).collect(),
+        artifacts: own
+            .iter()
+            .flat_map(|stack| stack.logs.clone())
+            .chain([SUMMARY.to_owned(), page::PAGE.to_owned()])
+            .chain(artifacts)
+            .collect(),
     };
-    outcome(&session, &perf, &key, measured, seen)
+    let summary = measured.summary.clone();
+    let outcome = outcome(&session, &perf, &key, measured, seen)?;
+    page::write(&session, &summary, &outcome, own.as_ref()).await?;
+    Ok(outcome)
+}
+
+/// What came of a load, whoever made it.
+#[derive(Debug)]
+pub struct Made {
+    /// The figures, thresholds judged.
+    pub measured: Measured,
+    /// What the engine itself has to say.
+    pub findings: Vec<Finding>,
+    /// Files that are left, relative to the output folder.
+    pub artifacts: Vec<String>,
+}
+
+async fn builtin(session: &Session, plan: Plan) -> Result<Made, Unproven> {
+    session.uses(Tool { name: "xtask".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), hash: None });
+    Ok(Made { measured: measure(session, plan).await?, findings: vec![], artifacts: vec![] })
 }
 
 /// The backend, started for this gate.

@@ -4,9 +4,9 @@
 //! its own thresholds and exit code decide nothing by themselves (see [`totals`]).
 
 mod figures;
-pub mod samples;
-pub mod script;
-pub mod totals;
+mod samples;
+mod script;
+mod totals;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde::Deserialize;
 
+use super::Made;
 use crate::engine::session::Session;
-use crate::load::{Measured, Plan};
+use crate::load::Plan;
 use crate::tools::catalog::K6;
 use crate::tools::command::Command;
 use crate::verdict::{Finding, Severity, Unproven};
@@ -26,17 +27,6 @@ use totals::Crossed;
 
 /// Beyond the load itself: users that are made, and samples that are written.
 const ASIDE: Duration = Duration::from_secs(60);
-
-/// What came of a run.
-#[derive(Debug)]
-pub struct Made {
-    /// The figures, thresholds judged.
-    pub measured: Measured,
-    /// Thresholds that a script of the project sets itself, and that do not hold.
-    pub findings: Vec<Finding>,
-    /// Files that are left, relative to the output folder.
-    pub artifacts: Vec<String>,
-}
 
 /// Where k6 reads and writes, below the output folder.
 const FOLDER: &str = "perf/k6";

@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 use crate::config::{Executor, Load, Request, Scenario, Stage};
 use crate::load::Plan;
 
-/// The name of the one check of the script.
-pub const CHECK: &str = "expected";
+/// For how long nobody may answer before k6 has to make further users in the middle of the load, which it does too
+/// slowly: meanwhile it drops iterations.
+const PREPARED_FOR: f64 = 3.0;
 
-/// Users that k6 makes before the load begins; further ones, up to `max_vus`, cost time in its middle.
-const PREPARED: u32 = 100;
+/// However slow the load is.
+const PREPARED_AT_LEAST: u32 = 50;
 
 /// What asks, as k6 runs it.
 pub fn render(plan: &Plan) -> Result<String> {
@@ -66,8 +67,11 @@ fn scenario(load: &Load, scenario: &Scenario) -> Value {
         }
     };
     if !scenario.is_closed() {
-        options["timeUnit"] = json!(ms(if users { *pace } else { scenario.time_unit }));
-        options["preAllocatedVUs"] = json!(PREPARED.min(load.max_vus));
+        let unit = if users { *pace } else { scenario.time_unit };
+        let most = stages.iter().map(|stage| stage.target).chain([*start]).max().unwrap_or_default();
+        let prepared = (f64::from(most) / unit.as_secs_f64() * PREPARED_FOR).ceil() as u32;
+        options["timeUnit"] = json!(ms(unit));
+        options["preAllocatedVUs"] = json!(prepared.max(PREPARED_AT_LEAST).min(load.max_vus));
         options["maxVUs"] = json!(load.max_vus);
     }
     options["startTime"] = json!(ms(scenario.start_time));
@@ -225,7 +229,7 @@ mod tests {
             (
                 "executor = \"constant-vus\"\nvus = 50\nduration = \"2m\"\npace = \"500ms\"",
                 json!({ "executor": "constant-arrival-rate", "rate": 50, "duration": "120000ms", "timeUnit": "500ms",
-                        "preAllocatedVUs": 100, "maxVUs": 1000, "startTime": "0ms", "gracefulStop": "30000ms" }),
+                        "preAllocatedVUs": 300, "maxVUs": 1000, "startTime": "0ms", "gracefulStop": "30000ms" }),
             ),
             (
                 "executor = \"constant-vus\"\nvus = 5\nduration = \"2s\"\npace = \"0s\"",
@@ -235,12 +239,12 @@ mod tests {
                 "executor = \"ramping-vus\"\nstart_vus = 1\nstages = [{ duration = \"3s\", target = 9 }]",
                 json!({ "executor": "ramping-arrival-rate", "startRate": 1, "timeUnit": "1000ms",
                         "stages": [{ "duration": "3000ms", "target": 9 }],
-                        "preAllocatedVUs": 100, "maxVUs": 1000, "startTime": "0ms", "gracefulStop": "30000ms" }),
+                        "preAllocatedVUs": 50, "maxVUs": 1000, "startTime": "0ms", "gracefulStop": "30000ms" }),
             ),
             (
                 "executor = \"constant-arrival-rate\"\nrate = 30\ntime_unit = \"1m\"\nduration = \"2s\"\nstart_time = \"1s\"",
                 json!({ "executor": "constant-arrival-rate", "rate": 30, "duration": "2000ms", "timeUnit": "60000ms",
-                        "preAllocatedVUs": 100, "maxVUs": 1000, "startTime": "1000ms", "gracefulStop": "30000ms" }),
+                        "preAllocatedVUs": 50, "maxVUs": 1000, "startTime": "1000ms", "gracefulStop": "30000ms" }),
             ),
         ] {
             let load = load(&format!("[scenarios.main]\n{text}\n"));
