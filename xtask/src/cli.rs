@@ -14,8 +14,8 @@ use crate::exit::{Code, UsageError};
 use crate::report::{self, Display};
 use crate::tasks::checks::{self, Checks, Done};
 use crate::tasks::{
-    bench, cache, ci, container, docs, doctor, integration, perf, policy, pre_commit, sbom, scan, self_test, smoke,
-    test_matrix, tools,
+    bench, cache, ci, container, docs, doctor, integration, perf, policy, pre_commit, sbom, scan, self_test, signing,
+    smoke, test_matrix, tools,
 };
 use crate::tools::cancel::Cancel;
 use crate::tools::environment;
@@ -161,7 +161,9 @@ impl Cli {
         }
         let (env, cwd, now) = crate::context::surroundings()?;
         let Global { json, out, config, profile, color, verbose, quiet, dry_run } = self.global;
-        let is_own_folder = out.is_none() && matches!(self.task, Task::Container(_));
+        let is_release =
+            matches!(&self.task, Task::Container(container::Args { command: Some(container::Command::Release(_)) }));
+        let is_own_folder = out.is_none() && is_release;
         let mut ctx = Ctx::load(Places { config, out, profile }, env, &cwd, now)?;
         if is_own_folder {
             // What the checks left is read, and a run clears the folder that it writes into.
