@@ -26,8 +26,6 @@ pub struct Wanted {
     pub ollama: Option<String>,
     /// Variables beside those of `[service.environment]`, which they replace.
     pub environment: BTreeMap<String, String>,
-    /// The backend is shipped as an image: that is what is served wherever an engine answers.
-    pub image: bool,
 }
 
 /// A running backend with its Redis.
@@ -79,7 +77,7 @@ pub async fn start(machine: &Arc<Machine>, runner: &Runner, wanted: &Wanted) -> 
     })?;
     // The configuration was refused if no request has that name.
     let ready = config.requests.get(&service.ready).cloned().context("[service].ready names no request")?;
-    let served = Served::find(machine, runner, &service, wanted.image).await?;
+    let served = Served::find(machine, runner, &service, config.container.is_some()).await?;
     let (program, used) = redis_program(machine, runner).await?;
     let engine = match &served {
         Served::Image { engine, .. } => Some(engine),

@@ -118,8 +118,7 @@ async fn run(
 /// The backend with its Redis, as it is shipped.
 async fn start(session: &Session) -> Result<Stack, Unproven> {
     session.doing("starts the backend");
-    let wanted = Wanted { image: session.ctx().config.container.is_some(), ..Wanted::default() };
-    let stack = stack::start(&session.machine, session.runner(), &wanted).await?;
+    let stack = stack::start(&session.machine, session.runner(), &Wanted::default()).await?;
     stack.used.iter().for_each(|tool| session.uses(tool.clone()));
     Ok(stack)
 }

@@ -9,8 +9,8 @@ use tokio::sync::Mutex;
 
 use super::test_matrix::judge::{self, Place};
 use super::{Subject, Task, UNLISTED};
-use crate::config::{Config, Integration};
-use crate::context::Ctx;
+use crate::config::Integration;
+use crate::context::{Ctx, Profile};
 use crate::engine::gate::{Gate, Inputs, action};
 use crate::engine::session::Session;
 use crate::report::junit_cases::{self, Status};
@@ -48,7 +48,8 @@ pub struct Args {
     pub pytest: Vec<String>,
 }
 
-/// One gate. It is never taken from the store, for what it proves lies in services as much as in files.
+/// One gate. On a laptop a stored result counts as long as the image and the files are the same; elsewhere it is run
+/// each time, for what it proves lies in services as much as in files.
 pub fn plan(ctx: &Ctx, args: &Args) -> Vec<Gate> {
     let Some(integration) = &ctx.config.integration else { return vec![] };
     let whole = Whole { integration: integration.clone(), choice: args.ollama.clone(), more: args.pytest.clone() };
@@ -57,7 +58,7 @@ pub fn plan(ctx: &Ctx, args: &Args) -> Vec<Gate> {
     vec![Gate {
         id: "integration".to_owned(),
         waits_for: vec!["container/build".to_owned()],
-        fresh: true,
+        fresh: ctx.profile != Profile::Local || whole.choice != Choice::Auto,
         unit: "tests",
         tool: ("pytest", integration.lock.clone()),
         inputs: Inputs {
@@ -123,12 +124,6 @@ impl Whole {
     }
 }
 
-/// Whether the backend is shipped as an image: then that is what is tested wherever an engine answers.
-pub fn ships_an_image(config: &Config) -> bool {
-    let mut subjects = super::ALL.iter().flat_map(|task| task.subjects);
-    subjects.any(|subject| subject.table == "container" && (subject.declared)(config))
-}
-
 async fn run(session: Session, whole: Whole) -> Result<Outcome, Unproven> {
     let ctx = session.ctx();
     session.environment(&whole.spec()).await?;
@@ -140,11 +135,7 @@ async fn run(session: Session, whole: Whole) -> Result<Outcome, Unproven> {
         Err(defect) => return Err(defect),
     };
     let ollama = ollama::find(&session.machine, &runner, &whole.choice, engine.as_ref()).await?;
-    let wanted = Wanted {
-        ollama: Some(ollama.url.clone()),
-        environment: whole.integration.environment.clone(),
-        image: ships_an_image(&ctx.config),
-    };
+    let wanted = Wanted { ollama: Some(ollama.url.clone()), environment: whole.integration.environment.clone() };
     let stack = stack::start(&session.machine, session.runner(), &wanted).await?;
     stack.used.iter().chain(&ollama.used).for_each(|tool| session.uses(tool.clone()));
     let mut seen = stack.findings();

@@ -103,7 +103,7 @@ pub fn gates(ctx: &Ctx, args: &Args) -> anyhow::Result<Vec<Gate>> {
         Engine::Builtin => ("xtask", vec![]),
         Engine::K6 => (K6.name, vec![&K6]),
     };
-    let path_tools = if own.is_some() { vec!["redis-server", "valkey-server", "uv"] } else { vec![] };
+    let path_tools = if own.is_some() { stack::PATH_TOOLS.to_vec() } else { vec![] };
     Ok(vec![Gate {
         id: "perf".to_owned(),
         waits_for: vec!["container/build".to_owned()],
