@@ -19,7 +19,13 @@ pub enum Kind {
     Counter,
 }
 
-/// Every metric: k6's own, and those of language models.
+/// Every metric. Those of k6 are as there, but that latency counts from the intended start.
+///
+/// `http_req_duration` is that latency, of the routes that ask no language model unless a route is named;
+/// `http_req_service_time` counts from the moment of sending. `http_req_failed` is the share of requests without an answer
+/// or with one that is not as expected, `checks` the share of expectations that were met. `llm_req_duration`,
+/// `llm_time_to_first_token`, `llm_time_between_tokens` and `llm_tokens_per_second` are of warm answers that were as
+/// expected. Times are in milliseconds.
 pub const METRICS: &[(&str, Kind)] = &[
     ("http_req_duration", Kind::Trend),
     ("http_req_service_time", Kind::Trend),

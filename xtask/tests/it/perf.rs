@@ -88,8 +88,10 @@ fn load(config: &str, load: &str, url: &str) -> (Verdict, String, Summary, Ran) 
 #[test]
 fn a_good_server_passes_with_the_number_of_its_requests() {
     let server = Server::start(Answers::good());
-    let (verdict, reason, summary, ran) = load(CONFIG, &at_rate(300, 2), &server.url());
+    let config = format!("{CONFIG}\"http_req_duration{{route:item}}\" = [\"max<9000\"]\nchecks = [\"rate==1\"]\n");
+    let (verdict, reason, summary, ran) = load(&config, &at_rate(300, 2), &server.url());
     assert_eq!((verdict, reason.as_str()), (Verdict::Pass, ""));
+    assert_eq!(summary.thresholds.iter().filter(|judged| judged.holds == Some(true)).count(), 4);
     ran.assert_code(0);
     assert_eq!((ran.gate("perf").work.count, server.asked()), (600, 600));
     assert_eq!((summary.requests, summary.failed, summary.checks.failed), (600, 0, 0));
