@@ -22,6 +22,7 @@ mod engine;
 pub mod fitness;
 pub mod histogram;
 pub mod judge;
+pub mod llm;
 pub mod mix;
 mod pacer;
 pub mod page;

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::blocks::Blocks;
 use super::histogram::Values;
-use super::summary::{Checks, Fault, Llm, Second};
+use super::llm::LlmStats;
+use super::summary::{Checks, Fault, Second};
 use super::tokens::Tokens;
 use crate::config::{Aggregation, Kind, Metric};
 use crate::expect::Check;
@@ -86,18 +87,6 @@ pub struct Stats {
     pub service: Values,
     /// Where it asks a language model.
     pub llm: Option<Box<LlmStats>>,
-}
-
-/// What a language model's answers took.
-#[derive(Default)]
-pub struct LlmStats {
-    first_token: Values,
-    between: Values,
-    per_second: Values,
-    cold_duration: Values,
-    cold_first_token: Values,
-    /// When the route had answered once.
-    warm_since: Option<Duration>,
 }
 
 #[derive(Default)]
@@ -259,58 +248,6 @@ impl Recorder {
     }
 }
 
-impl LlmStats {
-    /// A request is cold when it began before its route had answered once: whatever is loaded lazily was loaded for it.
-    fn is_cold(&mut self, sample: &Sample, is_right: bool) -> bool {
-        let is_cold = self.warm_since.is_none_or(|since| sample.began < since);
-        if is_right {
-            self.warm_since.get_or_insert(sample.ended);
-        }
-        is_cold
-    }
-
-    fn cold(&mut self, sample: &Sample, latency: Duration) {
-        self.cold_duration.record(latency);
-        if let Some(first) = sample.tokens.as_ref().and_then(|tokens| tokens.first) {
-            self.cold_first_token.record(first.saturating_sub(sample.intended));
-        }
-    }
-
-    fn warm(&mut self, sample: &Sample) {
-        let Some(tokens) = &sample.tokens else { return };
-        if let Some(first) = tokens.first {
-            self.first_token.record(first.saturating_sub(sample.intended));
-        }
-        tokens.gaps.iter().for_each(|gap| self.between.record(*gap));
-        let took = sample.ended.saturating_sub(sample.began).as_secs_f64();
-        if tokens.count > 0 && took > 0.0 {
-            // Output tokens by the answer's whole time, as LLMPerf counts a request's throughput.
-            self.per_second.record_thousandths((tokens.count as f64 / took * 1000.0) as u64);
-        }
-    }
-
-    /// As plain data; `duration` is that of the warm answers.
-    pub fn summary(&self, duration: &Values) -> Llm {
-        Llm {
-            time_to_first_token: self.first_token.trend(),
-            time_between_tokens: self.between.trend(),
-            tokens_per_second: self.per_second.trend(),
-            duration: duration.trend(),
-            cold_duration: self.cold_duration.trend(),
-            cold_time_to_first_token: self.cold_first_token.trend(),
-        }
-    }
-
-    /// All of another route's.
-    pub fn add(&mut self, other: &Self) {
-        self.first_token.add(&other.first_token);
-        self.between.add(&other.between);
-        self.per_second.add(&other.per_second);
-        self.cold_duration.add(&other.cold_duration);
-        self.cold_first_token.add(&other.cold_first_token);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::schedule::Schedule;
@@ -341,13 +278,15 @@ mod tests {
         let mut recorder = Recorder::new([false], Duration::ZERO);
         for arrival in Schedule::of(&toml::from_str(text).unwrap()) {
             let held = arrival.at >= ms(9_000) && arrival.at < ms(11_000);
-            let ended = if held { ms(11_000) } else { arrival.at } + ms(1);
+            // A sender that is stalled as well sends late, and what it then sends is fast.
+            let began = if held { ms(11_000) } else { arrival.at };
             let intended = arrival.at.as_millis() as u64;
-            recorder.record(&Sample { ended, ..sample(intended, 0, Ending::Answered, None) });
+            recorder.record(&Sample { began, ended: began + ms(1), ..sample(intended, 0, Ending::Answered, None) });
         }
         let found = p95(&recorder, "http_req_duration").unwrap();
         assert!((950.0..=1050.0).contains(&found), "p95 = {found} ms");
         assert_eq!(recorder.routes[0].requests, 2000);
+        assert_eq!(p95(&recorder, "http_req_service_time"), Some(1.0), "which is why it is not the latency");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What was recorded, and what the engine counted → a summary. Pure, and the same for every engine.
 
-use super::recorder::{LlmStats, Recorder, Stats};
+use super::llm::LlmStats;
+use super::recorder::{Recorder, Stats};
 use super::summary::{Checks, Generator, Llm, Route, SCHEMA, Schedule, Second, Summary};
 use super::{Measured, Plan, judge, target};
 use crate::config::{Aggregation, Metric};
