@@ -114,6 +114,7 @@ fn a_stream_is_whole_or_an_error_and_its_tokens_are_nobodys_figure() {
     let first = talking.replace("http_req_duration = [", "llm_time_to_first_token = [");
     let ran = run(&project(&first, FAST), &server.url());
     assert_not_run(&ran, "the threshold `llm_time_to_first_token: p(95)<1000` has no sample");
+    assert!(ran.gate("perf").fix.contains("judged by the built-in generator"), "{}", ran.gate("perf").fix);
 }
 
 #[test]

@@ -237,7 +237,11 @@ fn outcome(session: &Session, perf: &Perf, key: &Key, measured: Measured, seen: 
     let mut findings: Vec<Finding> = judge::findings(&summary).into_iter().chain(findings).collect();
     let why = nobody(&summary).or_else(|| fitness::unfit(&summary)).or_else(|| judge::unjudged(&summary));
     if let Some(reason) = why {
-        let not_run = session.not_run(reason);
+        let mut not_run = session.not_run(reason);
+        if summary.engine == Engine::K6.name() && judge::unjudged(&summary).is_some() {
+            let way = "k6 sees a stream only when it has ended: tokens are judged by the built-in generator, `cargo xtask perf`";
+            not_run.fix = format!("{way}; {}", not_run.fix);
+        }
         // What was seen all the same is worth a look and decides nothing.
         return Ok(Outcome::DidNotRun(NotRun { findings, artifacts, ..not_run }));
     }
