@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -300,7 +300,9 @@ impl Drop for Undo {
     fn drop(&mut self) {
         let Some(command) = self.command.take() else { return };
         let mut process = std::process::Command::new(&command.program);
-        process.args(&command.args).env_clear().envs(&self.env).envs(&command.env).current_dir(&command.cwd);
+        // The checkout may be gone by now, and what was made for it has to go all the same.
+        let cwd = if command.cwd.is_dir() { command.cwd.as_path() } else { Path::new("/") };
+        process.args(&command.args).env_clear().envs(&self.env).envs(&command.env).current_dir(cwd);
         process.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let is_gone = process
             .output()
@@ -409,7 +411,6 @@ impl Collector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     use crate::tools::cancel;
 
@@ -491,6 +492,17 @@ mod tests {
         };
         drop(server);
         assert!(gone(pid).await, "the server's child is still there");
+    }
+
+    #[tokio::test]
+    async fn what_was_made_is_removed_though_its_folder_is_gone() {
+        let (_canceller, runner) = runner();
+        let folder = tempfile::tempdir().unwrap();
+        let made = tempfile::NamedTempFile::new().unwrap();
+        let undo = Undo::new(&runner, Command::new("rm", folder.path()).arg(made.path()));
+        folder.close().unwrap();
+        drop(undo);
+        assert!(!made.path().exists());
     }
 
     /// A killed process may stay a zombie until somebody reaps it; then it is gone for our purpose.

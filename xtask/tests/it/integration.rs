@@ -176,6 +176,7 @@ fn ctrl_c_leaves_no_service_behind() {
     let command = only("tests/integration/test_slow.py");
     let mut child = quiet(&project, &command).spawn().unwrap();
     let ports = ports_once_started(&project);
+    assert!(ports.into_iter().all(answers));
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     for port in ports {
@@ -234,15 +235,13 @@ pub fn quiet(project: &Project, args: &[&str]) -> std::process::Command {
     command
 }
 
-/// The ports of the backend and of Redis, once the slow test has begun; both answer then.
+/// The ports of the backend and of Redis, once the slow test has begun.
 pub fn ports_once_started(project: &Project) -> [u16; 2] {
     let started = project.path().join("target/started");
     wait_until("the slow test has begun", || std::fs::read_to_string(&started).is_ok_and(|text| !text.is_empty()));
     let log = project.read("target/xtask/out/logs/integration.redis.log");
     let redis = log.split("port=").nth(1).unwrap().split(|c: char| !c.is_ascii_digit()).next().unwrap();
-    let ports = [project.read("target/started").parse().unwrap(), redis.parse().unwrap()];
-    assert!(ports.into_iter().all(answers), "{ports:?}");
-    ports
+    [project.read("target/started").parse().unwrap(), redis.parse().unwrap()]
 }
 
 /// How many runs have left something, or are going on.

@@ -1,16 +1,10 @@
 //! `kill -9` of the pipeline in the middle: what it left is still there, and the next run removes it.
 
 use std::io::Write as _;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::process::Command;
 
 use super::integration::{SLOW, answers, left, ports_once_started, quiet, wait_until, without_image};
-use super::support::repository;
-use xtask::context::{Ctx, Places};
-use xtask::services::stack::{self, Wanted};
-use xtask::tools::cancel;
-use xtask::tools::machine::Machine;
-use xtask::tools::proc::Runner;
+use super::support::Project;
 
 /// The cheapest task that runs gates.
 const NEXT: [&str; 1] = ["policy"];
@@ -60,94 +54,59 @@ fn a_run_that_is_still_going_loses_nothing_to_another() {
 
 #[test]
 fn containers_and_networks_of_a_killed_run_are_removed_by_the_next_one() {
-    let Some(image) = image() else { return };
-    let project = without_image();
-    project.write("target/xtask/out/container/image.json", &format!("{{\"id\": \"{image}\", \"engine\": \"docker\"}}"));
-    // The stack is held by a process that can be killed: this very program, as the one below.
-    let mut holder = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "leftovers::holds_a_stack", "--ignored"])
-        .env("HOLD_IN", project.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let ready = project.path().join("target/ready");
-    wait_until("the stack is ready", || ready.is_file() || holder.try_wait().unwrap().is_some());
-    let named = project.read("target/ready");
-    let names: Vec<&str> = named.lines().collect();
-    holder.kill().unwrap();
-    holder.wait().unwrap();
-    for name in &names {
-        assert!(is_there(name), "{name} is gone already, and this test shows nothing");
+    if !can_build() {
+        return;
     }
+    let project = Project::ours();
+    let tests = project.path().join("backend/tests/integration");
+    for entry in std::fs::read_dir(&tests).unwrap().map(|entry| entry.unwrap()) {
+        if entry.file_name().to_string_lossy().starts_with("test_") {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    project.write("backend/tests/integration/test_slow.py", SLOW);
+    let mut child = quiet(&project, &["ci", "--only", "container/build,integration"]).spawn().unwrap();
+    // Redis listens on the network's gateway, and not on loopback.
+    let [backend, _redis] = ports_once_started(&project);
+    let log = project.read("target/xtask/out/logs/integration.backend.log");
+    let named = |option: &str| log.split(&format!("{option} ")).nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let (container, network) = (named("--name"), named("--network"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(
+        answers(backend) && has_container(&container) && has_network(&network),
+        "they are gone already, and this test shows nothing"
+    );
     let next = project.xtask(&NEXT);
     let said = format!("{}{}", next.stdout, next.stderr);
-    for name in &names {
-        assert!(!is_there(name), "{name} is still there: {said}");
-        assert!(said.contains(name), "{name} is not told: {said}");
+    assert!(!has_container(&container) && !has_network(&network), "they are still there: {said}");
+    for what in [container.as_str(), &network, "`redis-server`"] {
+        assert!(said.contains(what), "{what} is not told: {said}");
     }
-    assert!(said.contains("`redis-server`"), "{said}");
-    let _image_is_gone = docker(&["rmi", "--force", &image]);
+    assert!(!answers(backend));
+    assert_eq!(left(&project), 0);
 }
 
-#[test]
-#[ignore = "is started and killed by the test above"]
-fn holds_a_stack() {
-    let folder = std::path::PathBuf::from(std::env::var("HOLD_IN").unwrap());
-    let env = std::env::vars().collect();
-    let ctx = Arc::new(Ctx::load(Places::default(), env, &folder, time::OffsetDateTime::now_utc()).unwrap());
-    let (_canceller, cancel) = cancel::pair();
-    let machine = Arc::new(Machine::new(ctx, cancel));
-    let runner = Runner { ledger: machine.ledger.clone(), ..machine.quiet() };
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-        let before = names();
-        let _stack = stack::start(&machine, &runner, &Wanted { image: true, ..Wanted::default() }).await.unwrap();
-        let made: Vec<String> = names().into_iter().filter(|name| !before.contains(name)).collect();
-        assert_eq!(made.len(), 2, "{made:?}");
-        std::fs::write(folder.join("target/ready.part"), made.join("\n")).unwrap();
-        std::fs::rename(folder.join("target/ready.part"), folder.join("target/ready")).unwrap();
-        std::future::pending::<()>().await;
-    });
+fn has_container(name: &str) -> bool {
+    docker(&["container", "inspect", name])
 }
 
-/// Every container and network of ours.
-fn names() -> Vec<String> {
-    let containers = docker(&["ps", "--all", "--filter", "label=forge.xtask", "--format", "{{.Names}}"]);
-    let networks = docker(&["network", "ls", "--filter", "label=forge.xtask", "--format", "{{.Name}}"]);
-    [containers, networks].concat().lines().map(str::to_owned).collect()
+fn has_network(name: &str) -> bool {
+    docker(&["network", "inspect", name])
 }
 
-fn is_there(name: &str) -> bool {
-    names().iter().any(|found| found == name)
+fn docker(args: &[&str]) -> bool {
+    Command::new("docker").args(args).output().is_ok_and(|ended| ended.status.success())
 }
 
-fn docker(args: &[&str]) -> String {
-    String::from_utf8(Command::new("docker").args(args).output().unwrap().stdout).unwrap()
-}
-
-/// An image of the backend on the stand-in for its base, with what is installed here; `None` where there is no docker or
-/// no such base, which is said.
-fn image() -> Option<String> {
+/// Whether docker is there with a base for the backend's image; otherwise it is said.
+fn can_build() -> bool {
     let base = "localhost/forge-base-stand-in:3.12";
-    let found = Command::new("docker").args(["image", "inspect", base]).output();
-    if !found.is_ok_and(|ended| ended.status.success()) {
+    let can = docker(&["image", "inspect", base]);
+    if !can {
         // Past the capture of tests, which shows nothing of one that passes.
         let line = format!("leftovers: no docker with the image {base}; containers and networks were not tried\n");
         std::io::stderr().write_all(line.as_bytes()).unwrap();
-        return None;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let packages = repository().join("target/xtask-tests/env/service/lib/python3.12/site-packages");
-    for (from, to) in [(packages, "packages"), (repository().join("backend/src"), "src")] {
-        let copied = Command::new("cp").arg("-r").arg(from).arg(folder.path().join(to)).status().unwrap();
-        assert!(copied.success());
-    }
-    let dockerfile = format!(
-        "FROM {base}\nCOPY packages /opt/packages\nCOPY src /opt/src\nENV PYTHONPATH=/opt/src:/opt/packages\n\
-         USER 10001:10001\nENTRYPOINT [\"python3\", \"-m\", \"forge\"]\n"
-    );
-    std::fs::write(folder.path().join("Dockerfile"), dockerfile).unwrap();
-    let built = Command::new("docker").args(["build", "--quiet", "."]).current_dir(folder.path()).output().unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    Some(String::from_utf8(built.stdout).unwrap().trim().to_owned())
+    can
 }
