@@ -64,6 +64,7 @@ const PASSED_ON: &[&str] = &[
     "DOCKER_TLS_VERIFY",
     "CONTAINER_HOST",
     "REGISTRY_AUTH_FILE",
+    "CONTAINERS_CONF",
     "XDG_RUNTIME_DIR",
 ];
 

@@ -132,20 +132,16 @@ impl Tree {
                 continue;
             }
             at.push(part);
-            match self.0.get(&format!("/{}", at.join("/")))? {
-                Entry { kind: Kind::Link(to), .. } => {
-                    links += 1;
-                    if links > MOST_LINKS {
-                        return None;
-                    }
-                    at.pop();
-                    if to.starts_with('/') {
-                        at.clear();
-                    }
-                    waiting.extend(parts(to).into_iter().rev());
-                }
-                _ => {}
+            let Entry { kind: Kind::Link(to), .. } = self.0.get(&format!("/{}", at.join("/")))? else { continue };
+            links += 1;
+            if links > MOST_LINKS {
+                return None;
             }
+            at.pop();
+            if to.starts_with('/') {
+                at.clear();
+            }
+            waiting.extend(parts(to).into_iter().rev());
         }
         Some(format!("/{}", at.join("/")))
     }

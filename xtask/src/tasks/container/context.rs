@@ -16,10 +16,13 @@ use crate::verdict::{NotRun, Unproven};
 /// The folder within the context that holds the wheels.
 const WHEELS: &str = "wheels";
 
+/// How the folder of a context begins.
+const STAGED: &str = "context-";
+
 /// glibc versions whose wheels run on a Debian of the last years, the newest first (PEP 600).
 const GLIBC: [&str; 8] = ["2_36", "2_35", "2_34", "2_31", "2_28", "2_27", "2_24", "2_17"];
 
-/// Lays the context out; the folder is gone with the value.
+/// Lays the context out, by one run at a time; the folder is gone with the value.
 pub async fn stage(
     session: &Session,
     container: &Container,
@@ -28,8 +31,9 @@ pub async fn stage(
     let ctx = session.ctx();
     let store = ctx.store.join("container");
     std::fs::create_dir_all(&store).with_context(|| format!("cannot make `{}`", store.display()))?;
+    remove_left_over(&store);
     let staged = tempfile::Builder::new()
-        .prefix("context-")
+        .prefix(STAGED)
         .tempdir_in(&store)
         .with_context(|| format!("cannot make a folder in `{}`", store.display()))?;
     let below: Vec<String> = container.files.iter().map(|file| container.within(file)).collect();
@@ -48,6 +52,15 @@ pub async fn stage(
         }
     }
     Ok(staged)
+}
+
+/// Contexts of runs that were killed: one run at a time builds here.
+fn remove_left_over(store: &Path) {
+    for entry in std::fs::read_dir(store).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(STAGED) {
+            let _gone = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// With the permissions that git knows, whatever this checkout's umask made of them.

@@ -65,8 +65,17 @@ const GUARDED: &[(&str, Weaker)] = &[
 
 /// Settings that decide when a gate is stopped, and on which machine it runs; every other one that is not guarded
 /// has to stay as it is.
-const HARMLESS: &[&str] =
-    &["hooks.timeout", "tests.timeout", "docs.timeout", "secrets.timeout", "dependencies.timeout", "registry.timeout"];
+const HARMLESS: &[&str] = &[
+    "hooks.timeout",
+    "tests.timeout",
+    "docs.timeout",
+    "secrets.timeout",
+    "dependencies.timeout",
+    "container.timeout",
+    "registry.timeout",
+    "container.base",
+    "container.source",
+];
 
 /// How many settings a configuration has.
 pub fn settings(text: &str) -> usize {
