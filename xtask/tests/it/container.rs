@@ -2,7 +2,6 @@
 //!
 //! Without an engine, or without the stand-in for its base (`scripts/stand-in-base.sh`), these tests say so and end.
 
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
@@ -37,7 +36,7 @@ impl Shop {
             // Straight to the terminal: what a test prints by a macro is shown for failed tests alone.
             let words =
                 format!("NOT TESTED: {test}: docker does not answer, or has no `{BASE}` (scripts/stand-in-base.sh)");
-            writeln!(std::io::stderr(), "{words}").unwrap();
+            eprintln!("{words}");
             return None;
         }
         let mut project = Project::bare();

@@ -187,7 +187,7 @@ fn ctrl_c_leaves_no_service_behind() {
 
 #[test]
 fn the_image_is_served_where_an_engine_answers_and_never_replaced_in_silence() {
-    let project = without_image();
+    let project = Project::ours();
     let try_to = |profile: Profile, path: Option<&str>| {
         let mut env: std::collections::BTreeMap<String, String> = std::env::vars().collect();
         env.extend(path.map(|path| ("PATH".to_owned(), path.to_owned())));
@@ -196,7 +196,7 @@ fn the_image_is_served_where_an_engine_answers_and_never_replaced_in_silence() {
         let (_canceller, cancel) = cancel::pair();
         let machine = Arc::new(Machine::new(ctx, cancel));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let wanted = Wanted { image: true, ..Wanted::default() };
+        let wanted = Wanted::default();
         match runtime.block_on(stack::start(&machine, &machine.quiet(), &wanted)) {
             Err(Unproven::NotRun(why)) => (why.reason, why.fix),
             Err(Unproven::Defect(error)) => panic!("{error:#}"),
