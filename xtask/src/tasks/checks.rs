@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use time::format_description::well_known::Rfc3339;
 
+use super::container;
 use crate::context::{Ctx, Profile};
 use crate::disk::lock;
 use crate::engine::gate::Gate;
@@ -20,6 +21,9 @@ use crate::tools::machine::Machine;
 use crate::tools::program;
 use crate::tools::requirements;
 use crate::verdict::{Tool, Verdict, overall};
+
+/// Gates that tasks of other names bring along.
+const WAITED_FOR: &[&str] = &[container::BUILD];
 
 /// What is to be run.
 #[derive(Clone, Debug)]
@@ -93,7 +97,9 @@ async fn alone(ctx: &Ctx, cancel: &Cancel, events: &Events) -> Result<std::fs::F
 
 /// The report before anything has run: every gate is there, and none is green.
 pub fn begin(ctx: &Ctx, snapshot: &Snapshot, checks: &Checks) -> Report {
-    let required = |id: &str| is_required(ctx, id);
+    // What was not asked for is there because something that was asked for waits for it, and can do without it.
+    let is_asked = |id: &str| !WAITED_FOR.contains(&id) || ["ci", task_of(id)].contains(&checks.task);
+    let required = |id: &str| is_required(ctx, id) && is_asked(id);
     let unfinished = checks.gates.iter().map(|gate| run::unfinished(gate, pinned_tool(ctx, gate)));
     Report {
         schema: SCHEMA.to_owned(),
@@ -121,9 +127,13 @@ pub fn end(ctx: &Ctx, report: &mut Report) -> Code {
     Code::from(report.verdict)
 }
 
+fn task_of(id: &str) -> &str {
+    id.split('/').next().unwrap_or(id)
+}
+
 /// Whether a run without this gate is red, as far as its id tells.
 fn is_required(ctx: &Ctx, id: &str) -> bool {
-    let task = id.split('/').next().unwrap_or(id);
+    let task = task_of(id);
     let optional = &ctx.config.profiles.local.optional;
     ctx.profile != Profile::Local || !optional.iter().any(|name| name == id || name == task)
 }

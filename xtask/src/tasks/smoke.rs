@@ -5,7 +5,7 @@
 
 use reqwest::Client;
 
-use super::{Subject, Task, UNLISTED};
+use super::{Subject, Task, UNLISTED, container};
 use crate::config::{Config, Environment, Request, is_http};
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs, action};
@@ -15,9 +15,6 @@ use crate::expect::judge;
 use crate::services::stack::{self, Stack, Wanted};
 use crate::tools::http::{self, Unanswered};
 use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Work};
-
-/// The gate that makes the image which is started.
-const IMAGE: &str = "container/build";
 
 /// What asks, as the report names it.
 const TOOL: &str = "reqwest";
@@ -75,7 +72,7 @@ pub fn plan(ctx: &Ctx, addresses: &[String]) -> Vec<Gate> {
         tool: (TOOL, "Cargo.lock".to_owned()),
         // What runs elsewhere is asked now; what is started here is the same as long as its source is.
         fresh: !own,
-        waits_for: if own { vec![IMAGE.to_owned()] } else { vec![] },
+        waits_for: if own { vec![container::BUILD.to_owned()] } else { vec![] },
         environments: if own { stack::environments(&ctx.config) } else { vec![] },
         inputs: Inputs { files, settings, path_tools: stack::PATH_TOOLS.to_vec(), ..Inputs::default() },
         again: again.clone(),

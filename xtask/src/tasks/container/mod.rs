@@ -37,7 +37,7 @@ pub const TASK: Task = Task {
 };
 
 /// The id of the gate that the others come after.
-const BUILD: &str = "container/build";
+pub const BUILD: &str = "container/build";
 
 /// What the command line says.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -82,6 +82,13 @@ pub fn gates(ctx: &Ctx, args: &Args) -> Result<Vec<Gate>> {
         Some(Command::Check(part)) => Ok(plan(ctx, *part)),
         Some(Command::Release(args)) => signing::plan(ctx, args),
     }
+}
+
+/// The gates of another task, after the build of the image that they start, where there is one.
+pub fn with_build(ctx: &Ctx, gates: Vec<Gate>) -> Vec<Gate> {
+    let waits = gates.iter().any(|gate| gate.waits_for.iter().any(|id| id == BUILD));
+    let build = if waits { plan(ctx, Part::Build) } else { vec![] };
+    build.into_iter().chain(gates).collect()
 }
 
 /// The gates of a part, and the build that they need.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::test_matrix::judge::{self, Place};
-use super::{Subject, Task, UNLISTED};
+use super::{Subject, Task, UNLISTED, container};
 use crate::config::Integration;
 use crate::context::{Ctx, Profile};
 use crate::engine::gate::{Gate, Inputs, action};
@@ -57,7 +57,7 @@ pub fn plan(ctx: &Ctx, args: &Args) -> Vec<Gate> {
     let environments = stack::environments(&ctx.config);
     vec![Gate {
         id: "integration".to_owned(),
-        waits_for: vec!["container/build".to_owned()],
+        waits_for: vec![container::BUILD.to_owned()],
         fresh: ctx.profile != Profile::Local || whole.choice != Choice::Auto,
         unit: "tests",
         tool: ("pytest", integration.lock.clone()),

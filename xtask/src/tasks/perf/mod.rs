@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{Subject, Task, UNLISTED};
+use super::{Subject, Task, UNLISTED, container};
 use crate::config::Perf;
 use crate::context::{Ctx, Profile};
 use crate::disk::write_atomically;
@@ -106,7 +106,7 @@ pub fn gates(ctx: &Ctx, args: &Args) -> anyhow::Result<Vec<Gate>> {
     let path_tools = if own.is_some() { stack::PATH_TOOLS.to_vec() } else { vec![] };
     Ok(vec![Gate {
         id: "perf".to_owned(),
-        waits_for: vec!["container/build".to_owned()],
+        waits_for: own.iter().map(|_| container::BUILD.to_owned()).collect(),
         quiet: true,
         // What a place elsewhere answers is no file, and figures of a shared machine are of that moment.
         fresh: url.is_some() || ctx.profile != Profile::Local,
