@@ -63,8 +63,8 @@ fn a_good_server_passes_with_the_number_of_its_requests() {
     assert_eq!((gate.verdict, gate.tool.name.as_str(), gate.tool.version.as_str()), (Verdict::Pass, "k6", "1.8.1"));
     let summary = summary(&project);
     assert_eq!((summary.engine.as_str(), summary.model.as_str()), ("k6", "open"));
-    // k6 may begin one more in the last moment of a scenario.
-    assert!((600..=601).contains(&server.asked()), "{}", server.asked());
+    // k6 may begin a few more in the last moment of a scenario.
+    assert!((600..=605).contains(&server.asked()), "{}", server.asked());
     assert_eq!((gate.work.count, summary.requests, summary.failed), (server.asked(), server.asked(), 0));
     assert!((summary.rate - 300.0).abs() < 15.0, "{}", summary.rate);
     assert_eq!(summary.series.iter().map(|second| second.requests).sum::<u64>(), server.asked());
@@ -106,11 +106,10 @@ fn a_stream_is_whole_or_an_error_and_its_tokens_are_nobodys_figure() {
     assert!(llm.duration.unwrap().med > 80.0 && llm.time_to_first_token.is_none(), "{llm:?}");
     let cut = Server::start(Answers { cut: Some(5), ..Answers::good() });
     let ran = run(&project(&whole, FAST), &cut.url());
-    assert!(
-        ran.gate("perf").reason.starts_with("http_req_failed: rate<0.05 is broken: 0.2"),
-        "{}",
-        ran.gate("perf").reason
-    );
+    let reason = &ran.gate("perf").reason;
+    let share = reason.strip_prefix("http_req_failed: rate<0.05 is broken: ").unwrap_or_else(|| panic!("{reason}"));
+    // Each fifth; k6 may begin a few more than are due.
+    assert!(["0.19", "0.20"].contains(&&share[..4]), "{reason}");
     let first = talking.replace("http_req_duration = [", "llm_time_to_first_token = [");
     let ran = run(&project(&first, FAST), &server.url());
     assert_not_run(&ran, "the threshold `llm_time_to_first_token: p(95)<1000` has no sample");
