@@ -49,7 +49,14 @@ impl Stamp {
 fn sources(places: &Places, dep_info: &str) -> BTreeMap<PathBuf, String> {
     let mut files = BTreeMap::new();
     prerequisites(dep_info).iter().for_each(|path| add(path, &mut files));
-    for name in ["Cargo.toml", "Cargo.lock", ".cargo/config.toml", "xtask/Cargo.toml", "rust-toolchain.toml"] {
+    for name in [
+        "Cargo.toml",
+        "Cargo.lock",
+        ".cargo/config.toml",
+        "xtask/Cargo.toml",
+        "xtask/load/Cargo.toml",
+        "rust-toolchain.toml",
+    ] {
         add(&places.root.join(name), &mut files);
     }
     files
