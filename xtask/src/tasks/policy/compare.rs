@@ -48,6 +48,9 @@ const GUARDED: &[(&str, Weaker)] = &[
     ("shell.files", Weaker::Shrunk),
     ("licences.allow", Weaker::Grown),
     ("licences.clarify", Weaker::Grown),
+    ("container.requests", Weaker::Shrunk),
+    ("integration.inputs", Weaker::Shrunk),
+    ("smoke.requests", Weaker::Shrunk),
     ("signing.identities", Weaker::Grown),
     ("signing.key", Weaker::Grown),
     ("policy.breaks_at", Weaker::Severer("low")),
@@ -73,7 +76,6 @@ const HARMLESS: &[&str] = &[
     "dependencies.timeout",
     "container.timeout",
     "registry.timeout",
-    "container.base",
     "container.source",
 ];
 
