@@ -197,7 +197,7 @@ fn configs(saved: &Path) -> Result<Vec<String>> {
 /// The same image with its layers first in its history, and its settings behind them as a Dockerfile would write them.
 fn without_guesses(mut config: Value) -> Value {
     let settings = settings(&config["config"]);
-    let Some(history) = config["history"].as_array_mut() else { return config };
+    let Some(history) = config.get_mut("history").and_then(Value::as_array_mut) else { return config };
     history.retain(|entry| entry["empty_layer"] != json!(true));
     history.extend(settings.into_iter().map(|line| json!({"created_by": line, "empty_layer": true})));
     config
