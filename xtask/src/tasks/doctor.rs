@@ -8,7 +8,7 @@ use crate::engine::session::Session;
 use crate::tools::catalog::{Program, Source};
 use crate::tools::command::Command;
 use crate::tools::environment::Spec;
-use crate::tools::{golang, program, redis};
+use crate::tools::{containers, golang, program, redis};
 use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Work};
 
 /// One gate for each thing that some declared subject needs. None of them is ever taken from the cache.
@@ -57,6 +57,13 @@ pub fn plan(ctx: &Ctx) -> Vec<Gate> {
                 redis::start(&session.machine, &session.machine.quiet(), &program).await?;
                 found_here(&session, &format!("`{}` starts and answers", session.machine.shown(&program)))
             }
+        }));
+    }
+    if config.container.is_some() {
+        gates.push(gate("engine", "programs", |session| async move {
+            let engine = containers::find(&session.machine, &session.machine.quiet()).await?;
+            let (name, version, builder) = (engine.name, &engine.version, engine.builder.name());
+            found_here(&session, &format!("{name} {version} answers; images are built by {builder}"))
         }));
     }
     for program in super::tools::needed(&super::ci::all_gates(ctx)) {
