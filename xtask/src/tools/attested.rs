@@ -49,6 +49,8 @@ impl Kind {
 pub struct Expected {
     /// The image's digest, `sha256:…`.
     pub digest: String,
+    /// By what else the image is known: its id in an engine, which is the digest of its configuration.
+    pub id: String,
     /// The commit that the image says it was built from.
     pub revision: String,
     /// Where the source lies.
@@ -97,6 +99,10 @@ fn said(kind: Kind, statement: &Statement, signer: Option<&Signer>, expected: &E
             if predicate["bomFormat"] != "CycloneDX" || parts == 0 {
                 add("empty-sbom", "the SBOM names no component".to_owned());
             }
+            let of = predicate["metadata"]["component"]["version"].as_str().unwrap_or_default();
+            if !expected.is_image(of) {
+                add("sbom-of-other-image", format!("the SBOM is of `{of}`, and the image is `{}`", expected.id));
+            }
         }
         Kind::Provenance => {
             let commits = commits(predicate);
@@ -130,12 +136,36 @@ fn said(kind: Kind, statement: &Statement, signer: Option<&Signer>, expected: &E
             if text("task") != "ci" || left_out {
                 add("partial-report", format!("the report is of `{}` and not of the whole `ci`", text("task")));
             }
+            let gates = predicate["gates"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let is_green = |gate: &&Value| gate["verdict"] == "pass" && gate["work"]["count"].as_u64() > Some(0);
+            let red = gates.iter().filter(|gate| gate["required"] != Value::Bool(false)).find(|gate| !is_green(gate));
+            if let Some(gate) = red {
+                add("report-not-passed", format!("the gate {} of the report is not green", gate["id"]));
+            }
+            if !gates.iter().filter(is_green).any(|gate| tells_of(gate, expected)) {
+                let message = format!("no gate of the report made the image `{}`", expected.id);
+                add("report-of-other-image", message);
+            }
             if predicate["verdict"] != serde_json::json!(Verdict::Pass) {
                 add("report-not-passed", format!("the report's verdict is `{}`", text("verdict")));
             }
         }
     }
     findings
+}
+
+impl Expected {
+    fn is_image(&self, name: &str) -> bool {
+        !name.is_empty() && (name == self.id || name == self.digest)
+    }
+}
+
+/// Whether a gate says of an image that it made it: a finding `image` that begins with its id.
+fn tells_of(gate: &Value, expected: &Expected) -> bool {
+    let mut findings = gate["findings"].as_array().into_iter().flatten().filter(|finding| finding["rule"] == "image");
+    findings.any(|finding| {
+        expected.is_image(finding["message"].as_str().unwrap_or_default().split(' ').next().unwrap_or_default())
+    })
 }
 
 /// The commits that a provenance names as material.
@@ -164,9 +194,12 @@ mod tests {
 
     const IDENTITY: &str = "https://github.com/o/r/.github/workflows/w.yml@refs/heads/main";
 
+    const ID: &str = "sha256:1d";
+
     fn expected() -> Expected {
         Expected {
             digest: format!("sha256:{}", "a".repeat(64)),
+            id: ID.to_owned(),
             revision: "c".repeat(40),
             source: "https://github.com/o/r".to_owned(),
         }
@@ -181,7 +214,9 @@ mod tests {
         let commit = "c".repeat(40);
         let predicate = match kind {
             Kind::Signature => json!({}),
-            Kind::Sbom => json!({"bomFormat": "CycloneDX", "components": [{"name": "a"}]}),
+            Kind::Sbom => json!({
+                "bomFormat": "CycloneDX", "metadata": {"component": {"version": ID}}, "components": [{"name": "a"}],
+            }),
             Kind::Provenance => json!({
                 "buildDefinition": {"resolvedDependencies": [
                     {"uri": "git+https://github.com/o/r", "digest": {"gitCommit": commit}},
@@ -190,7 +225,11 @@ mod tests {
                 "runDetails": {"builder": {"id": IDENTITY}},
             }),
             Kind::Report => {
-                json!({"schema": SCHEMA, "commit": commit, "dirty": false, "task": "ci", "verdict": "pass"})
+                let made = json!({"rule": "image", "message": format!("{ID} of 1 MB")});
+                json!({
+                    "schema": SCHEMA, "commit": commit, "dirty": false, "task": "ci", "verdict": "pass",
+                    "gates": [{"id": "build", "verdict": "pass", "required": true, "work": {"count": 1}, "findings": [made]}],
+                })
             }
         };
         let mut statement = json!({
@@ -228,6 +267,16 @@ mod tests {
         assert_eq!(of("task", json!("docs")), ["partial-report"]);
         assert_eq!(of("left_out", json!(["scan/secrets"])), ["partial-report"]);
         assert_eq!(of("schema", json!("other/1")), ["unreadable-report"]);
+        assert_eq!(of("gates", json!([])), ["report-of-other-image"]);
+        let gates = |field: &'static str, value: Value| {
+            broken(Kind::Report, move |statement| statement["predicate"]["gates"][0][field] = value.clone())
+        };
+        assert_eq!(gates("verdict", json!("did_not_run")), ["report-not-passed", "report-of-other-image"]);
+        assert_eq!(gates("work", json!({"count": 0})), ["report-not-passed", "report-of-other-image"]);
+        let made = json!([{"rule": "image", "message": "sha256:2e of 1 MB"}]);
+        assert_eq!(gates("findings", made), ["report-of-other-image"]);
+        let sbom = |statement: &mut Value| statement["predicate"]["metadata"] = json!({});
+        assert_eq!(broken(Kind::Sbom, sbom), ["sbom-of-other-image"]);
         let empty = |statement: &mut Value| statement["predicate"]["components"] = json!([]);
         assert_eq!(broken(Kind::Sbom, empty), ["empty-sbom"]);
         let materials = |value: Value| {

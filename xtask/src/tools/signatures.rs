@@ -85,8 +85,12 @@ pub async fn verify(registry: &Registry<'_>, subject: &Subject, demand: &Demand)
         Ok(revision) => checked.revision = revision,
         Err(finding) => checked.findings.push(finding),
     }
-    let expected =
-        Expected { digest: subject.digest.clone(), revision: checked.revision.clone(), source: demand.source.clone() };
+    let expected = Expected {
+        digest: subject.digest.clone(),
+        id: registry.manifest(subject).await?.config.unwrap_or_default().digest,
+        revision: checked.revision.clone(),
+        source: demand.source.clone(),
+    };
     let root = trusted_root(registry, demand).await?;
     let cosign = Cosign::open(registry).await?;
     let mut signers = demand.signers.clone();

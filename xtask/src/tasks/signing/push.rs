@@ -60,7 +60,7 @@ async fn run(session: Session, config: Config, args: PushArgs) -> Result<Outcome
         let reason = format!("{} has the image, and {} is what answers", built.engine, engine.name);
         return Err(NotRun::new(reason, "cargo xtask container build").into());
     }
-    let access = Access::new(ctx, &config.repository)?;
+    let access = Access::new(ctx, &session.runner().ledger, &config.repository)?;
     let registry = Registry::open(&session.machine, session.runner(), &access).await?;
     let job = Job { session: &session, config: &config, engine: &engine, registry: &registry, built: &built };
 

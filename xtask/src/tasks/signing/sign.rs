@@ -105,7 +105,7 @@ async fn run(
     for program in [&COSIGN, &CRANE] {
         session.program(program).await?;
     }
-    let access = Access::new(ctx, &subject.repository)?;
+    let access = Access::new(ctx, &session.runner().ledger, &subject.repository)?;
     let registry = Registry::open(&session.machine, session.runner(), &access).await?;
     let labels = registry.labels(&subject).await?;
     let revision = match revision_of(labels.get(REVISION)) {
@@ -115,7 +115,9 @@ async fn run(
     let place = Place::of(ctx, &signing.source);
     let build = Build { source: &signing.source, revision: &revision, labels: &labels, place, now: ctx.started };
     let provenance = provenance::predicate(&build);
-    let refused = refused(ctx, &signing, &subject, &revision, [(Kind::Sbom, &parts), (Kind::Report, &report)]);
+    let id = registry.manifest(&subject).await?.config.unwrap_or_default().digest;
+    let expected = Expected { digest: subject.digest.clone(), id, revision, source: signing.source.clone() };
+    let refused = refused(ctx, &subject, &expected, [(Kind::Sbom, &parts), (Kind::Report, &report)]);
     if !refused.is_empty() {
         return Ok(outcome(1, refused));
     }
@@ -147,24 +149,22 @@ async fn run(
 }
 
 /// What nobody may sign: a report that is not green or of another commit, an SBOM of nothing, another commit's image.
-fn refused(ctx: &Ctx, signing: &Signing, subject: &Subject, revision: &str, said: [(Kind, &Value); 2]) -> Vec<Finding> {
-    let expected =
-        Expected { digest: subject.digest.clone(), revision: revision.to_owned(), source: signing.source.clone() };
+fn refused(ctx: &Ctx, subject: &Subject, expected: &Expected, said: [(Kind, &Value); 2]) -> Vec<Finding> {
     let digest = subject.digest.trim_start_matches("sha256:").to_owned();
     let about = Artifact { digest: BTreeMap::from([("sha256".to_owned(), digest)]) };
     let mut findings = Vec::new();
     for (kind, predicate) in said {
         let statement = Statement {
             subject: vec![about.clone()],
-            predicate_type: kind.predicate_type(&signing.source),
+            predicate_type: kind.predicate_type(&expected.source),
             predicate: predicate.clone(),
         };
-        findings.extend(judge(kind, &Answer::Verified(vec![statement]), &[], &expected));
+        findings.extend(judge(kind, &Answer::Verified(vec![statement]), &[], expected));
     }
     if let Some(commit) = ctx.var("GITHUB_SHA").filter(|_| ctx.in_actions())
-        && commit != revision
+        && *commit != expected.revision
     {
-        let message = format!("the image is of `{revision}`, and this workflow runs on `{commit}`");
+        let message = format!("the image is of `{}`, and this workflow runs on `{commit}`", expected.revision);
         findings.push(Finding::new("image-of-other-commit", Severity::Critical, message));
     }
     findings

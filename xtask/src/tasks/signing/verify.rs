@@ -77,7 +77,7 @@ async fn run(
     let asked = by_tag
         .map(|image| image.repository.clone())
         .map_or_else(|| subject(ctx, image.as_ref()).map(|s| s.repository), Ok)?;
-    let access = Access::new(ctx, &asked)?;
+    let access = Access::new(ctx, &session.runner().ledger, &asked)?;
     let registry = Registry::open(&session.machine, session.runner(), &access).await?;
     let subject: Subject = match by_tag {
         None => subject(ctx, image.as_ref())?,

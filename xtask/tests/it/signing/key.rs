@@ -3,7 +3,7 @@
 use serde_json::json;
 use xtask::tools::cosign::{PROVENANCE, SBOM, SIGNATURE};
 
-use super::shop::{SOURCE, Shop, is_possible, sbom};
+use super::shop::{SOURCE, Shop, is_possible};
 use super::{BY_KEY, rules};
 
 #[test]
@@ -61,43 +61,57 @@ fn what_a_key_signed_is_verified_and_everything_else_is_named() {
     let commit = shop.commit.clone();
     let provenance = |commit: &str| json!({"buildDefinition": {"resolvedDependencies": [{"uri": "git+x", "digest": {"gitCommit": commit}}]}, "runDetails": {}});
     let report_type = format!("{SOURCE}/forge-report/1");
-    let good = [
-        (SIGNATURE, json!({})),
-        (SBOM, sbom()),
-        (PROVENANCE, provenance(&commit)),
-        (report_type.as_str(), shop.report()),
-    ];
+    // Of the image that was built last.
+    let good = || {
+        [
+            (SIGNATURE, json!({})),
+            (SBOM, shop.sbom()),
+            (PROVENANCE, provenance(&commit)),
+            (report_type.as_str(), shop.report()),
+        ]
+    };
+    let of_another = json!({"component": {"version": "sha256:0"}});
+    let unrelated = json!([{"id": "docs", "verdict": "pass", "work": {"count": 1}, "findings": []}]);
     let planted = [
         ("all", None, None, vec![]),
         ("unsigned", Some(SIGNATURE), None, vec!["missing-signature"]),
         ("without SBOM", Some(SBOM), None, vec!["missing-sbom"]),
         ("without provenance", Some(PROVENANCE), None, vec!["missing-provenance"]),
         ("without report", Some(report_type.as_str()), None, vec!["missing-report"]),
-        ("empty SBOM", Some(SBOM), Some(json!({"bomFormat": "CycloneDX"})), vec!["empty-sbom"]),
-        ("other commit", Some(PROVENANCE), Some(provenance("c")), vec!["provenance-of-other-commit"]),
-        ("failed", Some(report_type.as_str()), Some(report("verdict", json!("fail"))), vec!["report-not-passed"]),
+        ("empty SBOM", Some(SBOM), Some(("components", json!([]))), vec!["empty-sbom"]),
+        ("SBOM of another", Some(SBOM), Some(("metadata", of_another)), vec!["sbom-of-other-image"]),
         (
-            "not run",
-            Some(report_type.as_str()),
-            Some(report("verdict", json!("did_not_run"))),
-            vec!["report-not-passed"],
+            "other commit",
+            Some(PROVENANCE),
+            Some(("buildDefinition", provenance("c")["buildDefinition"].clone())),
+            vec!["provenance-of-other-commit"],
         ),
+        ("failed", Some(report_type.as_str()), Some(("verdict", json!("fail"))), vec!["report-not-passed"]),
+        ("not run", Some(report_type.as_str()), Some(("verdict", json!("did_not_run"))), vec!["report-not-passed"]),
         (
             "checks of another commit",
             Some(report_type.as_str()),
-            Some(report("commit", json!("b".repeat(40)))),
+            Some(("commit", json!("b".repeat(40)))),
             vec!["report-of-other-commit"],
+        ),
+        (
+            "checks of another image",
+            Some(report_type.as_str()),
+            Some(("gates", unrelated)),
+            vec!["report-of-other-image"],
         ),
     ];
     for (text, which, instead, expected) in planted {
         shop.build(text, &commit);
         shop.push(&["--move-tag"]).assert_code(0);
         let image = shop.reference();
-        for (predicate_type, predicate) in &good {
-            let is_it = which == Some(*predicate_type);
-            let predicate = instead.as_ref().filter(|_| is_it).unwrap_or(predicate);
+        for (predicate_type, mut predicate) in good() {
+            let is_it = which == Some(predicate_type);
+            if let (true, Some((field, value))) = (is_it, &instead) {
+                predicate[*field] = value.clone();
+            }
             if !is_it || instead.is_some() {
-                shop.attest(&ours, &image, predicate_type, predicate);
+                shop.attest(&ours, &image, predicate_type, &predicate);
             }
         }
         // cosign takes what is said of an image for its signature; that is why it is asked for by type.
@@ -109,9 +123,9 @@ fn what_a_key_signed_is_verified_and_everything_else_is_named() {
     shop.build("by another", &commit);
     shop.push(&["--move-tag"]).assert_code(0);
     let by_another = shop.reference();
-    good.iter()
-        .take(3)
-        .for_each(|(predicate_type, predicate)| shop.attest(&ours, &by_another, predicate_type, predicate));
+    for (predicate_type, predicate) in good().iter().take(3) {
+        shop.attest(&ours, &by_another, predicate_type, predicate);
+    }
     shop.attest(&other, &by_another, &report_type, &shop.report());
     assert_eq!(shop.verify(&[], 10), ["missing-report"]);
 

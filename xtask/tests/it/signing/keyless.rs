@@ -18,11 +18,11 @@ fn only_exactly_this_workflow_of_this_issuer_counts() {
         "issuer = \"{ISSUER}\"\nidentities = [\"https://github.com/{WORKFLOW}\", \"https://github.com/{DEVELOP}\"]\ntrusted_root = \"root.json\"\nservices = \"services.json\"\n"
     );
     let mut shop = Shop::new(&table);
-    shop.checks();
     shop.project.write("xtask/config/root.json", &sigstore.trusted_root(But::Nothing));
     shop.project.write("xtask/config/services.json", &sigstore.services());
     // Outside of a workflow there is no identity to sign with.
     shop.build("keyless", &shop.commit);
+    shop.checks();
     shop.push(&[]).assert_code(0);
     let nobody = shop.sign(&[]);
     assert!(nobody.assert_code(20).gate("container/sign").reason.contains("ACTIONS_ID_TOKEN_REQUEST_URL"));
@@ -70,6 +70,7 @@ fn only_exactly_this_workflow_of_this_issuer_counts() {
         (WORKFLOW, "https://token.actions.example.org.evil.example"),
     ] {
         shop.build(&format!("{workflow} {issuer}"), &commit);
+        shop.checks();
         shop.push(&["--move-tag"]).assert_code(0);
         sigstore.becomes(workflow, issuer);
         shop.project.set("GITHUB_WORKFLOW_REF", workflow);
@@ -81,6 +82,7 @@ fn only_exactly_this_workflow_of_this_issuer_counts() {
     }
     // One of two that may sign, where only the other one will do.
     shop.build("of develop", &commit);
+    shop.checks();
     shop.push(&["--move-tag"]).assert_code(0);
     sigstore.becomes(DEVELOP, ISSUER);
     shop.project.set("GITHUB_WORKFLOW_REF", DEVELOP);
@@ -90,6 +92,7 @@ fn only_exactly_this_workflow_of_this_issuer_counts() {
     shop.refused(&["--profile", "actions", "--identity", &main], "expected SAN value");
     // A certificate that ended before it was used signs nothing.
     shop.build("late", &commit);
+    shop.checks();
     shop.push(&["--move-tag"]).assert_code(0);
     sigstore.becomes(WORKFLOW, ISSUER);
     shop.project.set("GITHUB_WORKFLOW_REF", WORKFLOW);
@@ -100,6 +103,7 @@ fn only_exactly_this_workflow_of_this_issuer_counts() {
     sigstore.is_late(false);
     // A provenance that names another builder than its signer.
     shop.build("other builder", &commit);
+    shop.checks();
     shop.push(&["--move-tag"]).assert_code(0);
     sigstore.becomes(WORKFLOW, ISSUER);
     shop.project.set("GITHUB_WORKFLOW_REF", "owner/shop/.github/workflows/other.yml@refs/heads/main");
