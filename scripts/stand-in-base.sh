@@ -89,9 +89,14 @@ chroot "$root" /usr/bin/env -i PATH=/usr/local/bin:/usr/bin:/bin python3 -I -m e
 rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/* "$root"/usr/share/doc/* "$root"/usr/share/man/*
 find "$root/usr/local" -name __pycache__ -prune -exec rm -rf {} +
 
-tar -C "$root" --sort=name -cf - . | "$engine" import \
+tar -C "$root" --sort=name -cf "$scratch/base.tar" .
+# It has its name only once it works: what is there under it is taken for good.
+image=$("$engine" import \
     --change 'ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin' --change 'ENV LANG=C.UTF-8' \
-    --change 'CMD ["python3"]' --message "stand-in for python:$version-slim" - "$name" >/dev/null
-"$engine" run --rm --network none "$name" python3 -c 'import bz2, ctypes, lzma, sqlite3, ssl, zlib' ||
+    --change 'CMD ["python3"]' --message "stand-in for python:$version-slim" "$scratch/base.tar")
+if ! "$engine" run --rm --network none "$image" python3 -c 'import bz2, ctypes, lzma, sqlite3, ssl, zlib'; then
+    "$engine" image rm --force "$image" >/dev/null
     fail "its Python does not work"
+fi
+"$engine" tag "$image" "$name"
 echo "$name is there ($engine)"

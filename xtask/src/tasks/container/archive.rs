@@ -163,7 +163,10 @@ pub fn texts(archive: &Path, wanted: &[String]) -> Result<BTreeMap<String, Strin
     for entry in reader.entries_with_seek().with_context(cannot)? {
         let entry = entry.with_context(cannot)?;
         let path = absolute(&String::from_utf8_lossy(&entry.path_bytes()));
-        if wanted.contains(&path) {
+        // Only a file has a text; of everything else the caller says that it cannot be read.
+        let is_file = matches!(entry.header().entry_type(), tar::EntryType::Regular | tar::EntryType::Continuous);
+        if is_file && wanted.contains(&path) {
+            anyhow::ensure!(entry.size() <= LARGEST_TEXT, "`{path}` has more than {LARGEST_TEXT} bytes");
             let mut bytes = Vec::new();
             entry.take(LARGEST_TEXT).read_to_end(&mut bytes).with_context(cannot)?;
             found.insert(path, String::from_utf8_lossy(&bytes).into_owned());

@@ -97,7 +97,7 @@ async fn wheels(session: &Session, container: &Container, architecture: &str) ->
     }
     // Markers are those of the interpreter that reads them, so that it has to be of the image's version.
     let interpreter = session.machine.interpreter(python).await?;
-    let partial = tempfile::tempdir_in(&shelf).context("cannot make a folder for wheels")?;
+    let partial = session.runner().ledger.scratch("wheels", &shelf)?;
     for lock in &container.wheels {
         let mut pip = Command::new(&interpreter.executable, &ctx.root)
             .args(["-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--require-hashes", "--no-deps"])
@@ -121,7 +121,7 @@ async fn wheels(session: &Session, container: &Container, architecture: &str) ->
         }
     }
     if std::fs::rename(partial.path(), &folder).is_ok() {
-        let _kept = partial.keep();
+        partial.keep();
     }
     Ok(folder)
 }

@@ -70,6 +70,9 @@ async fn run(session: Session, container: Container) -> Result<Outcome, Unproven
     let text = session.report(&path).map_err(|why| session.not_run(why))?;
     let whole: Value =
         serde_json::from_str(&text).map_err(|e| session.not_run(format!("the SBOM cannot be read: {e}")))?;
+    if !whole["components"].is_array() || !whole["metadata"]["component"].is_object() {
+        return Err(session.not_run("the SBOM names no image and no component").into());
+    }
     let text = format!("{:#}\n", settled(whole, &image));
     write_atomically(&path, text.as_bytes())?;
     validate::check(&session, &text).await?;

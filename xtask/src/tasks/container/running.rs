@@ -125,7 +125,13 @@ impl Trial<'_> {
             };
             match wrong {
                 None => {
-                    self.add("starts", None);
+                    let late = begun.elapsed() > limit;
+                    let wrong = format!(
+                        "it answered after {:.1} s, later than {} s",
+                        begun.elapsed().as_secs_f32(),
+                        limit.as_secs()
+                    );
+                    self.add("starts", late.then_some(wrong));
                     return url.map(Some);
                 }
                 Some(wrong) if begun.elapsed() > limit => {
@@ -191,7 +197,7 @@ impl Trial<'_> {
         let ended = self.session.step(&ask).await?;
         let lines = ended.stdout.lines().filter(|line| !line.trim().is_empty());
         let users: Vec<&str> = lines
-            .filter_map(|line| line.split([' ', ':']).map(str::trim).rfind(|word| !word.is_empty()))
+            .filter_map(|line| line.split_whitespace().last()?.split(':').next())
             .filter(|word| !word.eq_ignore_ascii_case("uid"))
             .collect();
         if !ended.is_success() || users.is_empty() {

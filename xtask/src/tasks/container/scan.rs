@@ -9,7 +9,7 @@ use crate::policy;
 use crate::tasks::scan::deps::trivy::{NO_DATA_BASE, Report, check_age};
 use crate::tasks::scan::parse;
 use crate::tools::catalog::TRIVY;
-use crate::verdict::{Evidence, NotRun, Outcome, Unproven, Work};
+use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Work};
 
 const SCANNERS: [&str; 6] = ["--scanners", "vuln", "--list-all-pkgs", "--format", "json", "--exit-code=0"];
 
@@ -44,11 +44,15 @@ async fn run(session: Session, dockerfile: String) -> Result<Outcome, Unproven> 
     }
     let report: Report = parse(&session, &ended, &ended.stdout)?;
     check_age(&session).await?;
+    if let Some(why) = not_looked_at(&report, &image.layers) {
+        return Err(session.not_run(why).into());
+    }
     let packages: usize = report.results.iter().map(|target| target.packages.len()).sum();
     let found = report.results.iter().flat_map(|target| &target.vulnerabilities);
     let findings = found.map(|found| {
         policy::vulnerable(&ctx.config.policy, ctx.started.date(), &found.known()).at(dockerfile.clone(), None)
     });
+    let findings = findings.chain(at_its_end(&report).map(|finding| finding.at(dockerfile.clone(), None)));
     Ok(Outcome::Ran(Evidence {
         work: Work::new(packages as u64, "packages"),
         declared: None,
@@ -56,4 +60,44 @@ async fn run(session: Session, dockerfile: String) -> Result<Outcome, Unproven> 
         artifacts: vec![],
         fix: "take a newer base (container.base), or raise the version in the lock of the image".to_owned(),
     }))
+}
+
+/// What of the image was not looked at: Trivy ends well where it does not know the system, and looks up the rest.
+fn not_looked_at(report: &Report, layers: &[String]) -> Option<&'static str> {
+    if report.metadata.layers != layers {
+        return Some("trivy looked at other layers than those of the image");
+    }
+    let has_system = report.results.iter().any(|target| target.class == "os-pkgs" && !target.packages.is_empty());
+    (!has_system).then_some("trivy did not look up the packages of the system")
+}
+
+/// A system that nobody mends has no known weaknesses soon.
+fn at_its_end(report: &Report) -> Option<Finding> {
+    let system = report.metadata.system.as_ref().filter(|system| system.is_at_its_end)?;
+    let message = format!("{} {} is mended by nobody any more", system.family, system.name);
+    Some(Finding::new("system-at-its-end", Severity::High, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_look_up_is_of_the_layers_and_the_system_of_the_image() {
+        let packages = json!([{"Name": "a"}]);
+        let report = |layers: &[&str], class: &str, end: bool| -> Report {
+            serde_json::from_value(json!({
+                "Metadata": {"DiffIDs": layers, "OS": {"Family": "debian", "Name": "9", "EOSL": end}},
+                "Results": [{"Target": "x", "Class": class, "Packages": packages}],
+            }))
+            .unwrap()
+        };
+        let layers = ["sha256:a".to_owned()];
+        assert_eq!(not_looked_at(&report(&["sha256:a"], "os-pkgs", false), &layers), None);
+        assert!(not_looked_at(&report(&["sha256:b"], "os-pkgs", false), &layers).unwrap().contains("other layers"));
+        assert!(not_looked_at(&report(&["sha256:a"], "lang-pkgs", false), &layers).unwrap().contains("the system"));
+        assert!(at_its_end(&report(&[], "os-pkgs", false)).is_none());
+        assert_eq!(at_its_end(&report(&[], "os-pkgs", true)).unwrap().message, "debian 9 is mended by nobody any more");
+    }
 }

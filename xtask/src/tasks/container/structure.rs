@@ -4,7 +4,6 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
 use regex_lite::Regex;
 use serde::Deserialize;
 
@@ -206,8 +205,7 @@ async fn files(
         return Err(session.not_run(format!("no container can be made of the image: {}", created.failure())).into());
     }
     let folder = session.ctx().store.join("container");
-    let scratch =
-        tempfile::tempdir_in(&folder).with_context(|| format!("cannot make a folder in `{}`", folder.display()))?;
+    let scratch = session.runner().ledger.scratch("files", &folder)?;
     let archive = scratch.path().join("files.tar");
     let exported = session.step(&engine.command(["export", "--output"]).arg(&archive).args([&name])).await?;
     if !exported.is_success() {
@@ -298,7 +296,8 @@ async fn command(
         // The engine itself could not do it.
         Exit::Code(125) => return Err(session.not_run(format!("`{}`: {}", test.name, ended.failure())).into()),
         Exit::Code(code) => code,
-        _ => return Ok(Some(ended.failure())),
+        // It was not the image that ended so, but the engine that was asked.
+        _ => return Err(session.not_run(format!("`{}`: {}", test.name, ended.failure())).into()),
     };
     if code != test.exit_code {
         return Ok(Some(format!("exit code {code}, expected {}: {}", test.exit_code, ended.failure())));
@@ -387,7 +386,7 @@ async fn by_the_tool(session: &Session, program: &Path, image: &Image, file: &st
     let ended = session
         .step(
             &Command::new(program, &session.ctx().root)
-                .args(["test", "--image", &image.reference, "--config", file, "--output", "json", "--test-report"])
+                .args(["test", "--image", &image.id, "--config", file, "--output", "json", "--test-report"])
                 .arg(&report),
         )
         .await?;

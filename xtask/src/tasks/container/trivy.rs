@@ -134,6 +134,8 @@ pub fn step(ctx: &Ctx, input: &Path, scanners: &[&str]) -> Command {
         .arg(own_config(ctx, SETTINGS[1].0))
         .arg("--secret-config")
         .arg(own_config(ctx, SETTINGS[2].0))
+        // What was found of a layer before says nothing of this Trivy; and only one process could open that file.
+        .args(["--cache-backend", "memory"])
         .arg("--cache-dir")
         .arg(ctx.store.join("trivy"))
         .arg("--input")

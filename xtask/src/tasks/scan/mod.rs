@@ -33,13 +33,7 @@ use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Wor
 pub const TASK: Task = Task {
     name: "scan",
     subjects: &[
-        Subject {
-            table: "secrets",
-            declared: |config| config.secrets.is_some(),
-            markers: &[],
-            within: &[],
-            listed: UNLISTED,
-        },
+        Subject::new("secrets", |config| config.secrets.is_some()),
         Subject {
             table: "sast",
             declared: |config| config.sast.is_some(),
@@ -47,20 +41,8 @@ pub const TASK: Task = Task {
             within: &["*.py"],
             listed: |config| config.sast.as_ref().map(bandit::all),
         },
-        Subject {
-            table: "dependencies",
-            declared: |config| config.dependencies.is_some(),
-            markers: &[],
-            within: &[],
-            listed: UNLISTED,
-        },
-        Subject {
-            table: "locks",
-            declared: |config| config.locks.is_some(),
-            markers: &[],
-            within: &[],
-            listed: UNLISTED,
-        },
+        Subject::new("dependencies", |config| config.dependencies.is_some()),
+        Subject::new("locks", |config| config.locks.is_some()),
         Subject {
             table: "dockerfile",
             declared: |config| config.dockerfile.is_some(),

@@ -32,9 +32,37 @@ pub const NO_DATA_BASE: &str = "trivy's data base of vulnerabilities cannot be d
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Report {
+    /// Of an image: what it is made of.
+    #[serde(default)]
+    pub metadata: Metadata,
     /// One a lock file, or a kind of packages.
     #[serde(default)]
     pub results: Vec<Target>,
+}
+
+/// `Metadata`
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Metadata {
+    /// The layers that were looked at.
+    #[serde(rename = "DiffIDs")]
+    pub layers: Vec<String>,
+    /// The system.
+    #[serde(rename = "OS")]
+    pub system: Option<System>,
+}
+
+/// `OS`
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct System {
+    /// `debian`, …
+    pub family: String,
+    /// Its version.
+    pub name: String,
+    /// Whether nobody mends it any more.
+    #[serde(rename = "EOSL")]
+    pub is_at_its_end: bool,
 }
 
 /// `Results[]`
@@ -42,6 +70,9 @@ pub struct Report {
 #[serde(rename_all = "PascalCase")]
 pub struct Target {
     target: String,
+    /// `os-pkgs`, `lang-pkgs`.
+    #[serde(default)]
+    pub class: String,
     /// What was looked up.
     #[serde(default)]
     pub packages: Vec<serde_json::Value>,
