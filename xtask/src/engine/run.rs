@@ -322,6 +322,9 @@ async fn act(index: usize, nice: i32, gate: Gate, key: Option<Key>, machine: Arc
 }
 
 fn proved(report: &mut GateReport, evidence: Evidence, gate: &Gate) {
+    // Before they are judged, for the reason quotes one of them.
+    let findings = evidence.findings.into_iter().map(harmless).collect();
+    let evidence = Evidence { findings, ..evidence };
     let Assessment { verdict, reason } = assess(&evidence, gate.breaks_at);
     report.verdict = verdict;
     report.reason = reason;
@@ -331,7 +334,7 @@ fn proved(report: &mut GateReport, evidence: Evidence, gate: &Gate) {
         Verdict::DidNotRun => format!("look into `{}` in the output folder", log_artifact(&gate.id)),
     };
     report.work = evidence.work;
-    report.findings = evidence.findings.into_iter().map(harmless).collect();
+    report.findings = evidence.findings;
     report.artifacts = evidence.artifacts;
 }
 
@@ -342,7 +345,7 @@ fn harmless(finding: Finding) -> Finding {
 }
 
 fn not_proved(report: &mut GateReport, why: NotRun) {
-    report.reason = why.reason;
+    report.reason = clean(&why.reason);
     report.fix = why.fix;
     report.findings = why.findings.into_iter().map(harmless).collect();
     report.artifacts = why.artifacts;
@@ -449,6 +452,23 @@ mod tests {
         let (ran_without, _folder) = ran(gates, Options::default(), |_| {}).await;
         let expected = [("b", Verdict::Pass, ""), ("late", Verdict::DidNotRun, "no tool"), ("c", Verdict::Pass, "")];
         assert_eq!(verdicts(&ran_without), expected);
+    }
+
+    #[tokio::test]
+    async fn a_reason_says_nothing_to_the_terminal() {
+        let finding = Finding::new("r", crate::verdict::Severity::High, "\u{1b}]0;title\u{7}wrong");
+        let evidence = Evidence {
+            work: Work::new(1, "things"),
+            declared: None,
+            findings: vec![finding],
+            artifacts: vec![],
+            fix: String::new(),
+        };
+        let failing = action(move |_| std::future::ready(Ok(Outcome::Ran(evidence.clone()))));
+        let absent = action(|_| async { Err(NotRun::new("\u{1b}[31mred\u{1b}[0m", "").into()) });
+        let (ran, _folder) =
+            ran(vec![gate("a", &[], failing), gate("b", &[], absent)], Options::default(), |_| {}).await;
+        assert_eq!(verdicts(&ran), [("a", Verdict::Fail, "wrong"), ("b", Verdict::DidNotRun, "red")]);
     }
 
     #[tokio::test]

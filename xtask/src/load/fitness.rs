@@ -11,7 +11,7 @@ pub const CPU: f64 = 0.8;
 /// Over how many seconds the busiest stretch is averaged: shorter peaks (a collection, a new connection) are no overload.
 pub const BUSY: usize = 5;
 
-/// The fewest requests that percentiles are taken of.
+/// The fewest latencies that percentiles are taken of: those of routes that ask no language model, where there are any.
 pub const SAMPLES: u64 = 500;
 
 /// Why a run can have no verdict, as a sentence fragment; `None` where it can.
@@ -42,8 +42,9 @@ pub fn unfit(summary: &Summary) -> Option<String> {
         let busy = summary.generator.cpu_peak * 100.0;
         return Some(format!("the generator used {busy:.0} % of its core, more than {:.0} %", CPU * 100.0));
     }
-    if summary.requests < SAMPLES {
-        return Some(format!("{} samples are fewer than {SAMPLES}", summary.requests));
+    let samples = summary.duration.as_ref().map_or(summary.requests, |trend| trend.count);
+    if samples < SAMPLES {
+        return Some(format!("{samples} samples are fewer than {SAMPLES}"));
     }
     None
 }

@@ -95,7 +95,7 @@ impl Target {
             .method(request.method())
             .uri(path)
             .header(HOST, &self.authority)
-            .header(USER_AGENT, concat!("forgetm-xtask/", env!("CARGO_PKG_VERSION")));
+            .header(USER_AGENT, concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")));
         if is_json {
             sent = sent.header(CONTENT_TYPE, "application/json");
         }

@@ -33,7 +33,7 @@ pub enum Mode {
         /// By how many milliseconds.
         pause_ms: u64,
     },
-    /// A connection is reset when so much of what the provider says was passed on since the mode was set.
+    /// A connection is dropped when so much of what the provider says was passed on since the mode was set.
     Cut {
         /// Bytes, heads of HTTP included.
         after_bytes: usize,
@@ -107,7 +107,7 @@ async fn listening(
                 // One who does not wait for the answer gets the mode all the same.
                 let _left = done.send(obeyed);
             }
-            Some(client) = accept(listener.as_ref()) => {
+            client = accept(listener.as_ref()) => {
                 let mode = set.subscribe();
                 connections.spawn(connection(client, provider, mode));
             }
@@ -117,9 +117,15 @@ async fn listening(
 }
 
 /// The next connection; none for ever where nobody listens.
-async fn accept(listener: Option<&TcpListener>) -> Option<TcpStream> {
+async fn accept(listener: Option<&TcpListener>) -> TcpStream {
     match listener {
-        Some(listener) => listener.accept().await.ok().map(|(stream, _)| stream),
+        Some(listener) => loop {
+            match listener.accept().await {
+                Ok((stream, _)) => return stream,
+                // That one is lost, or there is no room for it just now; the next one may get through.
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        },
         None => std::future::pending().await,
     }
 }

@@ -163,7 +163,7 @@ async fn from_path(machine: &Machine, runner: &Runner) -> Result<Option<Ollama>,
     }
     let mut server = runner.serve(&command)?;
     let url = format!("http://{listen}");
-    let Some(version) = answers(&url, || server.ended()).await else { return Ok(None) };
+    let Some(version) = answers(&url, runner, || server.ended()).await else { return Ok(None) };
     let Some(model) = first_model(&url).await.ok().flatten() else { return Ok(None) };
     let hash = Some(machine.facts.hash(&program)?);
     let used = vec![Tool { name: "ollama".to_owned(), version: version.clone(), hash }];
@@ -183,21 +183,21 @@ async fn from_image(runner: &Runner, engine: Option<&Engine>) -> Result<Option<O
     let run = Run { image: asked.stdout.trim().to_owned(), port: Some(PORT), options, ..Run::default() };
     let container = engine.start(runner, "ollama", &run).await?;
     let url = format!("http://{}", container.address(runner, PORT).await?);
-    let Some(version) = answers(&url, || None).await else { return Ok(None) };
+    let Some(version) = answers(&url, runner, || None).await else { return Ok(None) };
     let Some(model) = first_model(&url).await.ok().flatten() else { return Ok(None) };
     let which = format!("Ollama {version} from the image `{IMAGE}`");
     let life = Life::Container { _container: Box::new(container), _ground: Box::new(ground) };
     Ok(Some(Ollama { url, model, which, is_real: true, used: vec![], _life: life }))
 }
 
-/// Polls until it tells its version; `None` when it ends or is silent too long.
-async fn answers(url: &str, mut ended: impl FnMut() -> Option<Exit>) -> Option<String> {
+/// Polls until it tells its version; `None` when it ends, is silent too long, or the run is interrupted.
+async fn answers(url: &str, runner: &Runner, mut ended: impl FnMut() -> Option<Exit>) -> Option<String> {
     let begun = Instant::now();
     loop {
         if let Ok(version) = version(url).await {
             return Some(version);
         }
-        if ended().is_some() || begun.elapsed() > STARTS_WITHIN {
+        if ended().is_some() || begun.elapsed() > STARTS_WITHIN || runner.cancel.is_cancelled() {
             return None;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

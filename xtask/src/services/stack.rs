@@ -30,7 +30,7 @@ pub struct Wanted {
 
 /// A running backend with its Redis.
 ///
-/// The order of the fields is the order in which they end: the backend before what it uses.
+/// The order of the fields is the order in which they end: what stands in between, the backend, what it uses.
 pub struct Stack {
     /// Where the backend answers, without a slash at the end.
     pub url: String,

@@ -97,9 +97,7 @@ async fn alone(ctx: &Ctx, cancel: &Cancel, events: &Events) -> Result<std::fs::F
 
 /// The report before anything has run: every gate is there, and none is green.
 pub fn begin(ctx: &Ctx, snapshot: &Snapshot, checks: &Checks) -> Report {
-    // What was not asked for is there because something that was asked for waits for it, and can do without it.
-    let is_asked = |id: &str| !WAITED_FOR.contains(&id) || ["ci", task_of(id)].contains(&checks.task);
-    let required = |id: &str| is_required(ctx, id) && is_asked(id);
+    let required = |id: &str| is_required(ctx, id) && is_asked(checks.task, id);
     let unfinished = checks.gates.iter().map(|gate| run::unfinished(gate, pinned_tool(ctx, gate)));
     Report {
         schema: SCHEMA.to_owned(),
@@ -124,7 +122,17 @@ pub fn end(ctx: &Ctx, report: &mut Report) -> Code {
         }
     }
     report.verdict = overall(&report.gates);
+    // What was only brought along proves nothing of what was asked.
+    let is_proof = |gate: &GateReport| gate.verdict == Verdict::Pass && is_asked(&report.task, &gate.id);
+    if report.verdict == Verdict::Pass && !report.gates.iter().any(is_proof) {
+        report.verdict = Verdict::DidNotRun;
+    }
     Code::from(report.verdict)
+}
+
+/// Whether a gate is what `task` was asked for, and not there because one of its gates waits for it.
+fn is_asked(task: &str, id: &str) -> bool {
+    !WAITED_FOR.contains(&id) || ["ci", "cache-audit", task_of(id)].contains(&task)
 }
 
 fn task_of(id: &str) -> &str {
@@ -210,6 +218,35 @@ mod tests {
         ] {
             ctx.profile = profile;
             assert_eq!(is_excused(&ctx, &gate(id, verdict, reason)), excused, "{profile:?} {id} {verdict:?} {reason}");
+        }
+    }
+
+    #[test]
+    fn what_was_brought_along_proves_nothing_of_what_was_asked() {
+        let mut ctx = testing::ctx(std::path::Path::new("/repo"));
+        ctx.config.profiles.local.optional = vec!["smoke".into()];
+        for (task, smoke, expected) in [
+            ("smoke", Verdict::DidNotRun, Verdict::DidNotRun),
+            ("smoke", Verdict::Pass, Verdict::Pass),
+            ("ci", Verdict::DidNotRun, Verdict::Pass),
+        ] {
+            let build = gate(container::BUILD, Verdict::Pass, "");
+            let asked = GateReport { required: false, ..gate("smoke", smoke, "no redis") };
+            let mut report = Report {
+                schema: SCHEMA.into(),
+                commit: String::new(),
+                dirty: false,
+                task: task.into(),
+                profile: Profile::Local,
+                verdict: Verdict::DidNotRun,
+                started: String::new(),
+                duration_ms: 0,
+                not_configured: vec![],
+                left_out: vec![],
+                gates: vec![build, asked],
+            };
+            end(&ctx, &mut report);
+            assert_eq!(report.verdict, expected, "{task} {smoke:?}");
         }
     }
 

@@ -3,6 +3,7 @@
 //! A task that only checks is a [`Task`]: its gates are planned without touching the world, run by
 //! the engine, and are part of `ci`. To add one: a file, a line in [`ALL`], a variant in `cli.rs`.
 
+pub mod backend;
 pub mod bench;
 pub mod cache;
 pub mod checks;
@@ -52,6 +53,13 @@ pub struct Subject {
     pub within: &'static [&'static str],
     /// The files and folders that are declared, where a marked file that is not among them is a finding too.
     pub listed: fn(&Config) -> Option<Vec<String>>,
+}
+
+impl Subject {
+    /// A subject that nothing gives away, and that is no list of files.
+    pub const fn new(table: &'static str, declared: fn(&Config) -> bool) -> Self {
+        Self { table, declared, markers: &[], within: &[], listed: UNLISTED }
+    }
 }
 
 /// What is declared is no list of files.

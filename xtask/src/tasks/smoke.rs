@@ -5,7 +5,7 @@
 
 use reqwest::Client;
 
-use super::{Subject, Task, UNLISTED, container};
+use super::{Subject, Task, backend, container};
 use crate::config::{Config, Environment, Request, is_http};
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs, action};
@@ -13,6 +13,8 @@ use crate::engine::session::Session;
 use crate::exit::UsageError;
 use crate::expect::judge;
 use crate::services::stack::{self, Stack, Wanted};
+use crate::tools::cancel::Urgency;
+use crate::tools::command::quoted;
 use crate::tools::http::{self, Unanswered};
 use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Work};
 
@@ -22,13 +24,7 @@ const TOOL: &str = "reqwest";
 /// The task.
 pub const TASK: Task = Task {
     name: "smoke",
-    subjects: &[Subject {
-        table: "smoke",
-        declared: |config| config.smoke.is_some(),
-        markers: &[],
-        within: &[],
-        listed: UNLISTED,
-    }],
+    subjects: &[Subject::new("smoke", |config| config.smoke.is_some())],
     plan: |ctx| plan(ctx, &[]),
 };
 
@@ -61,7 +57,8 @@ pub fn plan(ctx: &Ctx, addresses: &[String]) -> Vec<Gate> {
     let Config { smoke: Some(smoke), requests, service, .. } = &ctx.config else { return vec![] };
     let asked: Vec<(String, Request)> =
         smoke.requests.iter().filter_map(|name| Some((name.clone(), requests.get(name)?.clone()))).collect();
-    let settings = format!("{asked:?} {addresses:?} {service:?}");
+    let ready = service.as_ref().and_then(|service| requests.get(&service.ready));
+    let settings = format!("{asked:?} {addresses:?} {service:?} {ready:?}");
     let (addresses, again) = (addresses.to_vec(), again(addresses));
     let own = addresses.is_empty();
     let source = service.as_ref().filter(|_| own).map(|service| format!("{}/{}", service.directory, service.source));
@@ -74,7 +71,7 @@ pub fn plan(ctx: &Ctx, addresses: &[String]) -> Vec<Gate> {
         fresh: !own,
         waits_for: if own { vec![container::BUILD.to_owned()] } else { vec![] },
         environments: if own { stack::environments(&ctx.config) } else { vec![] },
-        inputs: Inputs { files, settings, path_tools: stack::PATH_TOOLS.to_vec(), ..Inputs::default() },
+        inputs: Inputs { files, ignored: own, settings, path_tools: stack::PATH_TOOLS.to_vec(), ..Inputs::default() },
         again: again.clone(),
         action: action(move |session| run(session, addresses.clone(), asked.clone(), again.clone())),
         ..Gate::default()
@@ -82,7 +79,7 @@ pub fn plan(ctx: &Ctx, addresses: &[String]) -> Vec<Gate> {
 }
 
 fn again(addresses: &[String]) -> String {
-    let urls: String = addresses.iter().map(|address| format!(" --url {address}")).collect();
+    let urls: String = addresses.iter().map(|address| format!(" --url {}", quoted(address))).collect();
     format!("cargo xtask smoke{urls}")
 }
 
@@ -92,7 +89,7 @@ async fn run(
     asked: Vec<(String, Request)>,
     again: String,
 ) -> Result<Outcome, Unproven> {
-    let started = if addresses.is_empty() { Some(start(&session).await?) } else { None };
+    let started = if addresses.is_empty() { Some(backend::start(&session, &Wanted::default()).await?) } else { None };
     let addresses = started.as_ref().map_or(addresses, |stack| vec![stack.url.clone()]);
     let client = if started.is_some() { http::local_client()? } else { http::client()? };
     let (mut count, mut findings) = (0, started.as_ref().map(Stack::findings).unwrap_or_default());
@@ -112,14 +109,6 @@ async fn run(
     }))
 }
 
-/// The backend with its Redis, as it is shipped.
-async fn start(session: &Session) -> Result<Stack, Unproven> {
-    session.doing("starts the backend");
-    let stack = stack::start(&session.machine, session.runner(), &Wanted::default()).await?;
-    stack.used.iter().for_each(|tool| session.uses(tool.clone()));
-    Ok(stack)
-}
-
 /// Asks one instance everything. Where nobody listens nothing is proved; silence of one that listens is a finding.
 async fn instance(
     session: &Session,
@@ -130,7 +119,12 @@ async fn instance(
     let (mut has_answered, mut findings) = (false, Vec::new());
     for (name, request) in asked {
         session.doing(format!("{} {address}{}", request.method(), request.path()));
-        let fault = match http::ask(client, address, request).await {
+        let mut cancel = session.machine.cancel.clone();
+        let answer = tokio::select! {
+            answer = http::ask(client, address, request) => answer,
+            () = cancel.reached(Urgency::Gently) => return Err(NotRun::new("interrupted", "run it again").into()),
+        };
+        let fault = match answer {
             Err(Unanswered::NotReached(why)) if !has_answered => {
                 let fix = "see whether it runs and whether this machine may reach it, then run again";
                 return Err(NotRun::new(format!("`{address}` cannot be reached: {why}"), fix).into());

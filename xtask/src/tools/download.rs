@@ -26,10 +26,11 @@ pub fn client() -> Result<reqwest::Client> {
 pub fn builder() -> reqwest::ClientBuilder {
     // The first installation counts; another one is the same provider.
     let _installed = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .connect_timeout(PATIENCE)
-        .read_timeout(PATIENCE)
-        .user_agent(concat!("forgetm-xtask/", env!("CARGO_PKG_VERSION")))
+    reqwest::Client::builder().connect_timeout(PATIENCE).read_timeout(PATIENCE).user_agent(concat!(
+        env!("CARGO_PKG_NAME"),
+        "/",
+        env!("CARGO_PKG_VERSION")
+    ))
 }
 
 /// Downloads `url` to `target`.

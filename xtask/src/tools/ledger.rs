@@ -78,6 +78,30 @@ pub struct Note {
     book: Option<(Arc<Book>, u64)>,
 }
 
+/// A folder for the time being.
+pub struct Scratch {
+    folder: tempfile::TempDir,
+    _note: Note,
+}
+
+impl Scratch {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What was in it has another place now.
+    pub fn keep(self) {
+        let _elsewhere = self.folder.keep();
+    }
+}
+
+impl fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Scratch").field(&self.path()).finish()
+    }
+}
+
 impl Ledger {
     /// The ledger of this run, below `store`.
     pub fn new(store: &Path) -> Self {
@@ -96,6 +120,16 @@ impl Ledger {
         open.left += 1;
         open.append(&Line { id: open.next, left: Some(left.clone()) });
         Note { book: Some((book.clone(), open.next)) }
+    }
+
+    /// A folder below `within` that goes with its value, or with the next run where this one is killed.
+    pub fn scratch(&self, purpose: &str, within: &Path) -> Result<Scratch> {
+        let folder = tempfile::Builder::new()
+            .prefix(&format!("{}{purpose}-", sweep::OURS))
+            .tempdir_in(within)
+            .with_context(|| format!("cannot make a folder in `{}`", within.display()))?;
+        let note = self.write(&Left::Folder(folder.path().to_owned()));
+        Ok(Scratch { folder, _note: note })
     }
 
     /// Writes down a group whose leader was started just now.

@@ -9,11 +9,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, setpriority_pgrp};
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Child;
 
 use super::cancel::{Cancel, Urgency};
@@ -23,6 +23,12 @@ use crate::text::Redactor;
 
 /// Between SIGTERM and SIGKILL. Short enough that Ctrl-C is over within two seconds.
 const GRACE: Duration = Duration::from_millis(1200);
+
+/// How long what is undone at the end of a gate may take.
+const UNDONE_WITHIN: Duration = Duration::from_secs(20);
+
+/// The longest line that is read as one, in bytes.
+const LONGEST_LINE: u64 = 1 << 20;
 
 /// How long output may still arrive after the program itself is gone.
 const DRAIN: Duration = Duration::from_millis(500);
@@ -126,8 +132,8 @@ impl Runner {
                 return Ok(Ended { exit, stdout: String::new(), stderr: String::new() });
             }
         };
-        let stdout = self.collect(child.stdout.take(), &log);
-        let stderr = self.collect(child.stderr.take(), &log);
+        let stdout = self.collect(child.stdout.take(), &log, KEPT_BYTES);
+        let stderr = self.collect(child.stderr.take(), &log, KEPT_BYTES);
         feed(&mut child, command);
         let exit = self.wait(&mut child, &group, command.timeout).await?;
         group.kill(Signal::KILL);
@@ -153,10 +159,10 @@ impl Runner {
     pub fn serve(&self, command: &Command) -> Result<Server> {
         let log = self.open_log(command)?;
         let (mut child, group) = self.spawn(command).with_context(|| format!("cannot start `{command}`"))?;
-        self.collect(child.stdout.take(), &log);
-        self.collect(child.stderr.take(), &log);
+        self.collect(child.stdout.take(), &log, 0);
+        self.collect(child.stderr.take(), &log, 0);
         feed(&mut child, command);
-        Ok(Server { child, _group: group })
+        Ok(Server { child, group })
     }
 
     /// Runs `command` on the terminal of the caller, for what a person watches and stops by hand.
@@ -241,19 +247,20 @@ impl Runner {
         Ok(log)
     }
 
-    fn collect<R: AsyncRead + Unpin + Send + 'static>(&self, stream: Option<R>, log: &Log) -> Collector {
+    /// Reads a stream to its end, and keeps `limit` bytes of it.
+    fn collect<R: AsyncRead + Unpin + Send + 'static>(&self, stream: Option<R>, log: &Log, limit: usize) -> Collector {
         let kept = Arc::new(Mutex::new(String::new()));
         let (into, log, redactor, on_line) = (kept.clone(), log.clone(), self.redactor.clone(), self.on_line.clone());
         let task = tokio::spawn(async move {
             let Some(stream) = stream else { return };
             let mut reader = BufReader::new(stream);
             let mut raw = Vec::new();
-            while matches!(reader.read_until(b'\n', &mut raw).await, Ok(1..)) {
+            while matches!((&mut reader).take(LONGEST_LINE).read_until(b'\n', &mut raw).await, Ok(1..)) {
                 let line = redactor.clean(&String::from_utf8_lossy(&raw));
                 let line = line.trim_end_matches('\n');
                 log.write(line);
                 let mut kept = into.lock().unwrap_or_else(PoisonError::into_inner);
-                if kept.len() + line.len() < KEPT_BYTES {
+                if kept.len() + line.len() < limit {
                     kept.push_str(line);
                     kept.push('\n');
                 }
@@ -298,20 +305,43 @@ impl Drop for Undo {
         reason = "the one door through which processes are started"
     )]
     fn drop(&mut self) {
+        use std::os::unix::process::CommandExt as _;
         let Some(command) = self.command.take() else { return };
         let mut process = std::process::Command::new(&command.program);
         // The checkout may be gone by now, and what was made for it has to go all the same.
         let cwd = if command.cwd.is_dir() { command.cwd.as_path() } else { Path::new("/") };
         process.args(&command.args).env_clear().envs(&self.env).envs(&command.env).current_dir(cwd);
-        process.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let is_gone = process
-            .output()
-            .is_ok_and(|ended| ended.status.success() || is_absent(&String::from_utf8_lossy(&ended.stderr)));
+        process.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
+        let is_gone = undone(&mut process).unwrap_or_default();
         // What cannot be removed now, the next run finds in the ledger.
         if let Some(note) = self.note.take().filter(|_| !is_gone) {
             note.keep();
         }
     }
+}
+
+/// Whether what was to be removed is gone. An engine that hangs is not waited for longer than [`UNDONE_WITHIN`].
+#[allow(clippy::disallowed_types, reason = "the one door through which processes are started")]
+fn undone(process: &mut std::process::Command) -> std::io::Result<bool> {
+    use std::io::Read as _;
+    let mut child = process.spawn()?;
+    let begun = Instant::now();
+    let status = loop {
+        match child.try_wait()? {
+            Some(status) => break status,
+            None if begun.elapsed() > UNDONE_WITHIN => {
+                child.kill()?;
+                child.wait()?;
+                return Ok(false);
+            }
+            None => std::thread::sleep(Duration::from_millis(10)),
+        }
+    };
+    let mut words = Vec::new();
+    if let Some(stderr) = &mut child.stderr {
+        stderr.take(1 << 16).read_to_end(&mut words)?;
+    }
+    Ok(status.success() || is_absent(&String::from_utf8_lossy(&words)))
 }
 
 /// Writes what the command reads. A program that does not read its input is no error of ours.
@@ -334,19 +364,22 @@ fn exit_of(status: ExitStatus) -> Exit {
 #[derive(Debug)]
 pub struct Server {
     child: Child,
-    _group: Group,
+    group: Group,
 }
 
 impl Server {
-    /// How it ended, if it has.
+    /// How it ended, if it has. What it started ends with it: later its group's id may be somebody else's.
     pub fn ended(&mut self) -> Option<Exit> {
-        self.child.try_wait().ok().flatten().map(exit_of)
+        let exit = self.child.try_wait().ok().flatten().map(exit_of)?;
+        self.group.kill(Signal::KILL);
+        self.group.leader = None;
+        Some(exit)
     }
 
     /// The id of its process group.
     #[cfg(test)]
     pub fn group(&self) -> Option<i32> {
-        self._group.leader.map(|leader| leader.as_raw_nonzero().get())
+        self.group.leader.map(|leader| leader.as_raw_nonzero().get())
     }
 
     /// Asks it to end, as an orchestrator does: SIGTERM to the program that was started.

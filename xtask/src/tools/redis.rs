@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::command::Command;
 use super::environment::Environment;
-use super::ledger::{Left, Note};
+use super::ledger::Scratch;
 use super::machine::Machine;
 use super::proc::{Runner, Server};
 use crate::verdict::{NotRun, Unproven};
@@ -28,8 +28,7 @@ pub struct Redis {
     /// `unix:///…/redis.sock`
     pub url: String,
     _server: Server,
-    _folder: tempfile::TempDir,
-    _note: Note,
+    _folder: Scratch,
 }
 
 /// The server of the environment's lock, else one from PATH where the profile trusts it.
@@ -51,18 +50,14 @@ pub fn find(machine: &Machine, environment: &Environment) -> Result<PathBuf, Not
 /// Starts `program` and waits until it answers.
 pub async fn start(machine: &Machine, runner: &Runner, program: &Path) -> Result<Redis, Unproven> {
     let temporary = machine.ctx.var("TMPDIR").unwrap_or("/tmp");
-    let folder = tempfile::Builder::new()
-        .prefix("forge-redis-")
-        .tempdir_in(temporary)
-        .with_context(|| format!("cannot make a folder in `{temporary}`"))?;
-    let note = runner.ledger.write(&Left::Folder(folder.path().to_owned()));
+    let folder = runner.ledger.scratch("redis", Path::new(temporary))?;
     let socket = folder.path().join("redis.sock");
     let command = Command::new(program, folder.path())
         .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
         .arg(&socket);
     let mut server = runner.serve(&command)?;
     ready(&mut server, program, &Door::Socket(socket.clone())).await?;
-    Ok(Redis { url: format!("unix://{}", socket.display()), _server: server, _folder: folder, _note: note })
+    Ok(Redis { url: format!("unix://{}", socket.display()), _server: server, _folder: folder })
 }
 
 /// A server on an address: what has to be known to start it again as the same one.

@@ -3,6 +3,7 @@
 //! crane asks, with the credentials that the engine's own login keeps. Nothing here decides what counts.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -11,6 +12,7 @@ use serde_json::json;
 
 use super::catalog::CRANE;
 use super::command::Command;
+use super::ledger::{Ledger, Scratch};
 use super::machine::Machine;
 use super::proc::{Ended, Runner};
 use super::program;
@@ -83,22 +85,19 @@ pub fn trouble(words: &str) -> Trouble {
 pub struct Access {
     /// For docker, podman, crane and cosign.
     pub env: BTreeMap<String, String>,
-    _folder: Option<tempfile::TempDir>,
+    _folder: Option<Scratch>,
 }
 
 impl Access {
     /// The name and the password of the environment where both are there, else the engine's own login. They go into a
     /// file that only we can read, as a login's do, and never into an argument.
-    pub fn new(ctx: &Ctx, repository: &str) -> Result<Self> {
+    pub fn new(ctx: &Ctx, ledger: &Ledger, repository: &str) -> Result<Self> {
         let (name, password) = (ctx.var(NAME_AND_PASSWORD.0), ctx.var(NAME_AND_PASSWORD.1));
         let (Some(name), Some(password)) = (name, password) else {
             let login = |name: &&str| Some(((*name).to_owned(), ctx.var(name)?.to_owned()));
             return Ok(Self { env: LOGINS.iter().filter_map(login).collect(), _folder: None });
         };
-        let folder = tempfile::Builder::new()
-            .prefix("registry-")
-            .tempdir_in(ctx.var("TMPDIR").unwrap_or("/tmp"))
-            .context("cannot make a folder for the registry's password")?;
+        let folder = ledger.scratch("registry", Path::new(ctx.var("TMPDIR").unwrap_or("/tmp")))?;
         let registry = repository.split('/').next().unwrap_or_default();
         let file = folder.path().join("config.json");
         let logins = json!({"auths": {registry: {"auth": basic(name, password)}}});
@@ -309,7 +308,7 @@ mod tests {
         let mut ctx = crate::context::testing::ctx(std::path::Path::new("/repo"));
         ctx.env.insert("REGISTRY_USERNAME".into(), "somebody".into());
         ctx.env.insert("REGISTRY_PASSWORD".into(), "hunter22".into());
-        let access = Access::new(&ctx, "ghcr.io/o/n").unwrap();
+        let access = Access::new(&ctx, &Ledger::default(), "ghcr.io/o/n").unwrap();
         let file = access.env["REGISTRY_AUTH_FILE"].clone();
         assert_eq!(std::path::Path::new(&file).parent().unwrap().display().to_string(), access.env["DOCKER_CONFIG"]);
         let text = std::fs::read_to_string(&file).unwrap();

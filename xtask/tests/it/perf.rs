@@ -49,6 +49,22 @@ fn at_rate(rate: u32, seconds: u32) -> String {
     )
 }
 
+#[test]
+fn a_backend_that_is_started_anew_is_compared_with_itself() {
+    let _alone = alone();
+    let project = super::integration::without_image();
+    let config = "xtask/config/pipeline.toml";
+    project.edit(config, "warm_up = \"5s\"", "warm_up = \"1s\"");
+    project.edit(config, "vus = 40\nduration = \"22s\"", "vus = 20\npace = \"100ms\"\nduration = \"5s\"");
+    project.commit();
+    for runs in 1..=2 {
+        project.xtask(&["perf"]).assert_code(0);
+        let baseline: serde_json::Value =
+            serde_json::from_str(&project.read("target/xtask/perf/baseline.json")).unwrap();
+        assert_eq!(baseline["loads"]["smoke, builtin"]["runs"].as_array().unwrap().len(), runs, "{baseline}");
+    }
+}
+
 /// A project whose load goes to `server`.
 struct Loaded {
     project: Project,

@@ -115,7 +115,7 @@ fn latency(summary: &Summary) -> Chart {
         id: "latency",
         title: "Latency over time",
         about: "From the moment at which a request was due, by the second in which its answer was there. Routes that ask a \
-                language model are not in it, and failed requests have no latency. The warm-up is drawn on another ground, and counts nowhere else.",
+                language model are not in it, and requests without a whole answer have no latency. The warm-up is drawn on another ground, and counts nowhere else.",
         unit: "milliseconds",
         along: Along::Time,
         at,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::test_matrix::judge::{self, Place};
-use super::{Subject, Task, UNLISTED, container};
+use super::{Subject, Task, backend, container};
 use crate::config::Integration;
 use crate::context::{Ctx, Profile};
 use crate::engine::gate::{Gate, Inputs, action};
@@ -27,13 +27,7 @@ use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Wor
 /// Part of `ci`.
 pub const TASK: Task = Task {
     name: "integration",
-    subjects: &[Subject {
-        table: "integration",
-        declared: |config| config.integration.is_some(),
-        markers: &[],
-        within: &[],
-        listed: UNLISTED,
-    }],
+    subjects: &[Subject::new("integration", |config| config.integration.is_some())],
     plan: |ctx| plan(ctx, &Args::default()),
 };
 
@@ -49,12 +43,16 @@ pub struct Args {
 }
 
 /// One gate. On a laptop a stored result counts as long as the image and the files are the same; elsewhere it is run
-/// each time, for what it proves lies in services as much as in files.
+/// each time, for what it proves lies in services as much as in files. An Ollama that was started since is asked with
+/// `--no-cache`.
 pub fn plan(ctx: &Ctx, args: &Args) -> Vec<Gate> {
     let Some(integration) = &ctx.config.integration else { return vec![] };
     let whole = Whole { integration: integration.clone(), choice: args.ollama.clone(), more: args.pytest.clone() };
     let spec = whole.spec();
     let environments = stack::environments(&ctx.config);
+    let service = &ctx.config.service;
+    let ready = service.as_ref().and_then(|service| ctx.config.requests.get(&service.ready));
+    let ollama = ["OLLAMA_HOST", "OLLAMA_MODELS"].map(|name| ctx.var(name));
     vec![Gate {
         id: "integration".to_owned(),
         waits_for: vec![container::BUILD.to_owned()],
@@ -64,7 +62,7 @@ pub fn plan(ctx: &Ctx, args: &Args) -> Vec<Gate> {
         inputs: Inputs {
             files: integration.inputs.clone(),
             ignored: true,
-            settings: format!("{integration:?} {:?} {:?} {:?}", ctx.config.service, whole.choice, whole.more),
+            settings: format!("{integration:?} {service:?} {ready:?} {ollama:?} {:?} {:?}", whole.choice, whole.more),
             path_tools: stack::PATH_TOOLS.into_iter().chain(["ollama"]).collect(),
             ..Inputs::default()
         },
@@ -136,8 +134,8 @@ async fn run(session: Session, whole: Whole) -> Result<Outcome, Unproven> {
     };
     let ollama = ollama::find(&session.machine, &runner, &whole.choice, engine.as_ref()).await?;
     let wanted = Wanted { ollama: Some(ollama.url.clone()), environment: whole.integration.environment.clone() };
-    let stack = stack::start(&session.machine, session.runner(), &wanted).await?;
-    stack.used.iter().chain(&ollama.used).for_each(|tool| session.uses(tool.clone()));
+    let stack = backend::start(&session, &wanted).await?;
+    ollama.used.iter().for_each(|tool| session.uses(tool.clone()));
     let mut seen = stack.findings();
     seen.push(Finding::new("ollama", Severity::Info, format!("Ollama was {ollama}")));
     let mut artifacts = stack.logs.clone();

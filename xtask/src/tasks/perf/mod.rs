@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{Subject, Task, UNLISTED, container};
+use super::{Subject, Task, backend, container};
 use crate::config::Perf;
 use crate::context::{Ctx, Profile};
 use crate::disk::write_atomically;
@@ -17,9 +17,11 @@ use crate::exit::UsageError;
 use crate::load::summary::{Second, Summary};
 use crate::load::target::Target;
 use crate::load::{self, Measured, Plan, Stop, compare, fitness, judge};
+use crate::services::backend::Served;
 use crate::services::stack::{self, Stack, Wanted};
 use crate::tools::cancel::Urgency;
 use crate::tools::catalog::K6;
+use crate::tools::command::quoted;
 use crate::verdict::{Evidence, Finding, NotRun, Outcome, Tool, Unproven, Verdict, Work, assess};
 
 mod baseline;
@@ -31,13 +33,7 @@ use baseline::Key;
 /// Part of `ci`.
 pub const TASK: Task = Task {
     name: "perf",
-    subjects: &[Subject {
-        table: "perf",
-        declared: |config| config.perf.is_some(),
-        markers: &[],
-        within: &[],
-        listed: UNLISTED,
-    }],
+    subjects: &[Subject::new("perf", |config| config.perf.is_some())],
     plan: |ctx| gates(ctx, &Args::default()).unwrap_or_default(),
 };
 
@@ -90,13 +86,13 @@ pub fn gates(ctx: &Ctx, args: &Args) -> anyhow::Result<Vec<Gate>> {
         return Err(UsageError(wrong).into());
     }
     let url = args.url.as_deref().map(Target::parse).transpose().map_err(UsageError)?;
-    let named = args.load.iter().map(|name| format!(" --load {name}"));
-    let named = named.chain(args.url.iter().map(|url| format!(" --url {url}")));
+    let named = args.load.iter().map(|name| format!(" --load {}", quoted(name)));
+    let named = named.chain(args.url.iter().map(|url| format!(" --url {}", quoted(url))));
     let engine = args.engine;
     let again = named.chain((engine == Engine::K6).then(|| " --engine k6".to_owned())).collect::<String>();
     let own = ctx.config.service.as_ref().filter(|_| url.is_none());
     let files = own.map(|service| vec![format!("{}/{}", service.directory, service.source), service.lock.clone()]);
-    let settings = format!("{perf:?} {name} {:?} {:?} {:?}", args.engine, ctx.config.requests, own);
+    let settings = format!("{perf:?} {name} {:?} {:?} {own:?}", args.engine, ctx.config.requests);
     let script = perf.k6.clone().filter(|_| engine == Engine::K6);
     let files = files.into_iter().flatten().chain(script.clone()).collect();
     let (tool, programs) = match engine {
@@ -113,7 +109,7 @@ pub fn gates(ctx: &Ctx, args: &Args) -> anyhow::Result<Vec<Gate>> {
         unit: "requests",
         tool: (tool, String::new()),
         programs,
-        inputs: Inputs { files, settings, path_tools, ..Inputs::default() },
+        inputs: Inputs { files, ignored: own.is_some(), settings, path_tools, ..Inputs::default() },
         environments: own.map(|_| stack::environments(&ctx.config)).unwrap_or_default(),
         breaks_at: crate::policy::breaks_at(&ctx.config.policy, "perf"),
         again: format!("cargo xtask perf{again}"),
@@ -132,20 +128,23 @@ async fn run(
     let load = perf.load.get(&name).cloned().context("the load was looked up when the gate was planned")?;
     let own = match &url {
         Some(_) => None,
-        None => Some(start(&session).await?),
+        None => Some(backend::start(&session, &Wanted::default()).await?),
     };
     let target = match (&url, &own) {
         (Some(target), _) => target.clone(),
         (None, own) => own_target(&session, own.as_ref().map(|stack| stack.url.as_str()).unwrap_or_default())?,
     };
     let routes = target.routes(&perf.mix, &session.ctx().config.requests).map_err(|why| session.not_run(why))?;
+    // As they are configured: what is sent names a port that is another one each time.
+    let asked: Vec<_> = perf.mix.keys().map(|name| (name, session.ctx().config.requests.get(name))).collect();
+    let is_image = own.as_ref().map(|stack| matches!(stack.served_by, Served::Image { .. }));
     // Another script is another load.
     let script = perf.k6.as_ref().filter(|_| engine == Engine::K6);
     let script = script.and_then(|script| std::fs::read_to_string(session.ctx().root.join(script)).ok());
     let key = Key {
         load: format!("{name}, {}", engine.name()),
         definition: format!(
-            "{:?} {load:?} {routes:?} {:?} {script:?}",
+            "{:?} {load:?} {asked:?} {:?} {is_image:?} {script:?}",
             perf.mix,
             url.as_ref().map(|target| &target.url)
         ),
@@ -188,13 +187,6 @@ pub struct Made {
 async fn builtin(session: &Session, plan: Plan) -> Result<Made, Unproven> {
     session.uses(Tool { name: "xtask".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), hash: None });
     Ok(Made { measured: measure(session, plan).await?, findings: vec![], artifacts: vec![] })
-}
-
-/// The backend, started for this gate.
-async fn start(session: &Session) -> Result<Stack, Unproven> {
-    let stack = stack::start(&session.machine, session.runner(), &Wanted::default()).await?;
-    stack.used.iter().for_each(|tool| session.uses(tool.clone()));
-    Ok(stack)
 }
 
 /// Load goes to this machine, unless somebody names another place.

@@ -11,7 +11,7 @@ pub mod validate;
 use serde::Deserialize;
 
 use super::scan::under_policy;
-use super::{Subject, Task, UNLISTED};
+use super::{Subject, Task};
 use crate::context::Ctx;
 use crate::engine::gate::Gate;
 
@@ -19,20 +19,8 @@ use crate::engine::gate::Gate;
 pub const TASK: Task = Task {
     name: "sbom",
     subjects: &[
-        Subject {
-            table: "sbom",
-            declared: |config| config.sbom.is_some(),
-            markers: &[],
-            within: &[],
-            listed: UNLISTED,
-        },
-        Subject {
-            table: "licences",
-            declared: |config| config.licences.is_some(),
-            markers: &[],
-            within: &[],
-            listed: UNLISTED,
-        },
+        Subject::new("sbom", |config| config.sbom.is_some()),
+        Subject::new("licences", |config| config.licences.is_some()),
     ],
     plan,
 };

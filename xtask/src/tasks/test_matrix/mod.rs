@@ -32,20 +32,8 @@ pub const TASK: Task = Task {
             within: &[],
             listed: UNLISTED,
         },
-        Subject {
-            table: "redis",
-            declared: |config| config.redis.is_some(),
-            markers: &[],
-            within: &[],
-            listed: UNLISTED,
-        },
-        Subject {
-            table: "coverage",
-            declared: |config| config.coverage.is_some(),
-            markers: &[],
-            within: &[],
-            listed: UNLISTED,
-        },
+        Subject::new("redis", |config| config.redis.is_some()),
+        Subject::new("coverage", |config| config.coverage.is_some()),
     ],
     plan: |ctx| plan(ctx, &Args::default()),
 };

@@ -13,7 +13,7 @@ use crate::tools::command::Command;
 use crate::tools::proc::Runner;
 
 /// How a folder of ours begins; no other is ever removed.
-const OURS: &str = "forge-";
+pub const OURS: &str = "forge-";
 
 /// What `ps` rounds away of the time since a process began, twice over.
 const ROUNDED: u64 = 2;
@@ -116,10 +116,14 @@ async fn remove(left: &Left, runner: &Runner) -> Removed {
     }
 }
 
-/// Whether an engine's words mean that there is nothing to remove any more.
+/// Whether an engine's words mean that there is nothing to remove any more. An engine that is down has words alike
+/// ("no such file or directory" for its socket, "context not found"), and then everything is still there.
 pub fn is_absent(words: &str) -> bool {
     let words = words.to_lowercase();
-    ["no such", "not found", "no container with name"].iter().any(|part| words.contains(part))
+    let is_network = words.contains("network") && words.contains("not found") && !words.contains("context");
+    let gone =
+        ["no such container", "no such object", "no such network", "no container with name", "network not found"];
+    is_network || gone.iter().any(|part| words.contains(part))
 }
 
 /// Whether the process of that id is still the one that was written down. One that is gone is not, even if some of its
@@ -234,7 +238,8 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_be_removed_is_tried_again() {
         let store = tempfile::tempdir().unwrap();
-        let absent = undo(&[store.path().join("absent").to_str().unwrap()]);
+        let words = "echo 'Error: No such container: x' >&2; exit 1";
+        let absent = Left::Undo { program: "sh".into(), args: vec!["-c".into(), words.into()], cwd: "/".into() };
         // A folder is nothing that plain `rm` removes.
         abandoned(store.path(), &[absent, undo(&[store.path().to_str().unwrap()])]);
         for _ in 0..2 {
@@ -272,5 +277,24 @@ mod tests {
         let group = server.group().unwrap();
         assert!(is_same(group, &format!("at {}", now()), &runner).await);
         assert!(!is_same(group, &format!("at {}", now() - 10), &runner).await);
+    }
+
+    #[test]
+    fn an_engine_that_is_down_has_removed_nothing() {
+        for (words, gone) in [
+            ("Error: No such container: forge-xtask-x", true),
+            ("Error response from daemon: network forge-xtask-x not found", true),
+            ("Error: unable to find network with name or ID forge-xtask-x: network not found", true),
+            ("Error: no container with name or ID \"x\" found: no such container", true),
+            ("dial unix /var/run/docker.sock: connect: no such file or directory", false),
+            ("Cannot connect to the Docker daemon at unix:///nowhere. Is the docker daemon running?", false),
+            (
+                "failed to resolve context \"network\": context not found: open meta.json: no such file or directory",
+                false,
+            ),
+            ("", false),
+        ] {
+            assert_eq!(is_absent(words), gone, "{words}");
+        }
     }
 }
