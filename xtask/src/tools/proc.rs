@@ -27,8 +27,8 @@ const GRACE: Duration = Duration::from_millis(1200);
 /// How long what is undone at the end of a gate may take.
 const UNDONE_WITHIN: Duration = Duration::from_secs(20);
 
-/// The longest line that is read as one, in bytes.
-const LONGEST_LINE: u64 = 1 << 20;
+/// The longest line that is read as one, in bytes: a whole report may be one.
+const LONGEST_LINE: u64 = 64 << 20;
 
 /// How long output may still arrive after the program itself is gone.
 const DRAIN: Duration = Duration::from_millis(500);
@@ -475,6 +475,13 @@ mod tests {
         let ended = runner.run(&sh(script).stdin("from stdin\n")).await.unwrap();
         assert_eq!((ended.exit.clone(), ended.stdout.as_str()), (Exit::Code(3), "red ***\nfrom stdin\n"));
         assert_eq!(ended.failure(), "exit code 3: oops");
+    }
+
+    #[tokio::test]
+    async fn a_report_on_one_line_stays_on_one() {
+        let (_canceller, runner) = runner();
+        let ended = runner.run(&sh("head -c 3000000 /dev/zero | tr '\\0' a")).await.unwrap();
+        assert_eq!((ended.stdout.lines().count(), ended.stdout.trim_end().len()), (1, 3_000_000));
     }
 
     #[tokio::test]
