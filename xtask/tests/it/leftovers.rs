@@ -73,6 +73,9 @@ fn containers_and_networks_of_a_killed_run_are_removed_by_the_next_one() {
     let (container, network) = (named("--name"), named("--network"));
     child.kill().unwrap();
     child.wait().unwrap();
+    let image: serde_json::Value =
+        serde_json::from_str(&project.read("target/xtask/out/container/image.json")).unwrap();
+    let _image = Image(image["reference"].as_str().unwrap().to_owned());
     assert!(
         answers(backend) && has_container(&container) && has_network(&network),
         "they are gone already, and this test shows nothing"
@@ -85,6 +88,15 @@ fn containers_and_networks_of_a_killed_run_are_removed_by_the_next_one() {
     }
     assert!(!answers(backend));
     assert_eq!(left(&project), 0);
+}
+
+/// An image of a project that will be gone; it goes with this value, whatever ends the test.
+struct Image(String);
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        docker(&["image", "rm", "--force", &self.0]);
+    }
 }
 
 fn has_container(name: &str) -> bool {
