@@ -31,6 +31,8 @@ pub struct Gate {
     pub quiet: bool,
     /// Never taken from the store: what it makes does not lie in files alone.
     pub fresh: bool,
+    /// Nobody asked for it: it is there because one of the gates that were asked for waits for it.
+    pub brought: bool,
     /// What its work is counted in.
     pub unit: &'static str,
     /// The tool's name, and the lock that pins its version.
@@ -116,6 +118,7 @@ impl Default for Gate {
             waits_for: Vec::new(),
             quiet: false,
             fresh: false,
+            brought: false,
             unit: "things",
             tool: ("", String::new()),
             inputs: Inputs::default(),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use anyhow::Result;
 use time::format_description::well_known::Rfc3339;
 
-use super::container;
 use crate::context::{Ctx, Profile};
 use crate::disk::lock;
 use crate::engine::gate::Gate;
@@ -21,9 +20,6 @@ use crate::tools::machine::Machine;
 use crate::tools::program;
 use crate::tools::requirements;
 use crate::verdict::{Tool, Verdict, overall};
-
-/// Gates that tasks of other names bring along.
-const WAITED_FOR: &[&str] = &[container::BUILD];
 
 /// What is to be run.
 #[derive(Clone, Debug)]
@@ -68,7 +64,7 @@ pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, checks: Check
     let planned = report.gates.clone();
     let Ran { gates, defect } = run::run(&checks.gates, planned, &snapshot, &machine, &checks.options, events).await?;
     report.gates = gates;
-    let mut code = end(ctx, &mut report);
+    let mut code = end(ctx, &mut report, &checks.gates);
     if defect || cancel.is_cancelled() {
         report.verdict = Verdict::DidNotRun;
         code = code.and(if defect { Code::Defect } else { Code::Interrupted });
@@ -97,7 +93,7 @@ async fn alone(ctx: &Ctx, cancel: &Cancel, events: &Events) -> Result<std::fs::F
 
 /// The report before anything has run: every gate is there, and none is green.
 pub fn begin(ctx: &Ctx, snapshot: &Snapshot, checks: &Checks) -> Report {
-    let required = |id: &str| is_required(ctx, id) && is_asked(checks.task, id);
+    let required = |gate: &GateReport| is_required(ctx, &gate.id) && !brought(&checks.gates, &gate.id);
     let unfinished = checks.gates.iter().map(|gate| run::unfinished(gate, pinned_tool(ctx, gate)));
     Report {
         schema: SCHEMA.to_owned(),
@@ -110,12 +106,12 @@ pub fn begin(ctx: &Ctx, snapshot: &Snapshot, checks: &Checks) -> Report {
         duration_ms: 0,
         not_configured: super::not_configured(ctx),
         left_out: checks.left_out.clone(),
-        gates: unfinished.map(|gate| GateReport { required: required(&gate.id), ..gate }).collect(),
+        gates: unfinished.map(|gate| GateReport { required: required(&gate), ..gate }).collect(),
     }
 }
 
 /// Gives the run its verdict, and the exit code of it.
-pub fn end(ctx: &Ctx, report: &mut Report) -> Code {
+pub fn end(ctx: &Ctx, report: &mut Report, planned: &[Gate]) -> Code {
     for gate in &mut report.gates {
         if is_excused(ctx, gate) {
             gate.required = false;
@@ -123,25 +119,21 @@ pub fn end(ctx: &Ctx, report: &mut Report) -> Code {
     }
     report.verdict = overall(&report.gates);
     // What was only brought along proves nothing of what was asked.
-    let is_proof = |gate: &GateReport| gate.verdict == Verdict::Pass && is_asked(&report.task, &gate.id);
+    let is_proof = |gate: &GateReport| gate.verdict == Verdict::Pass && !brought(planned, &gate.id);
     if report.verdict == Verdict::Pass && !report.gates.iter().any(is_proof) {
         report.verdict = Verdict::DidNotRun;
     }
     Code::from(report.verdict)
 }
 
-/// Whether a gate is what `task` was asked for, and not there because one of its gates waits for it.
-fn is_asked(task: &str, id: &str) -> bool {
-    !WAITED_FOR.contains(&id) || ["ci", "cache-audit", task_of(id)].contains(&task)
-}
-
-fn task_of(id: &str) -> &str {
-    id.split('/').next().unwrap_or(id)
+/// Whether nobody asked for a gate.
+fn brought(planned: &[Gate], id: &str) -> bool {
+    planned.iter().any(|gate| gate.id == id && gate.brought)
 }
 
 /// Whether a run without this gate is red, as far as its id tells.
 fn is_required(ctx: &Ctx, id: &str) -> bool {
-    let task = task_of(id);
+    let task = id.split('/').next().unwrap_or(id);
     let optional = &ctx.config.profiles.local.optional;
     ctx.profile != Profile::Local || !optional.iter().any(|name| name == id || name == task)
 }
@@ -180,6 +172,7 @@ mod tests {
     use super::*;
     use crate::config::Unreachable;
     use crate::context::testing;
+    use crate::engine::gate::testing::planned;
     use crate::verdict::Work;
 
     fn gate(id: &str, verdict: Verdict, reason: &str) -> GateReport {
@@ -225,18 +218,19 @@ mod tests {
     fn what_was_brought_along_proves_nothing_of_what_was_asked() {
         let mut ctx = testing::ctx(std::path::Path::new("/repo"));
         ctx.config.profiles.local.optional = vec!["smoke".into()];
-        for (task, smoke, expected) in [
-            ("smoke", Verdict::DidNotRun, Verdict::DidNotRun),
-            ("smoke", Verdict::Pass, Verdict::Pass),
-            ("ci", Verdict::DidNotRun, Verdict::Pass),
+        for (brought, smoke, expected) in [
+            (true, Verdict::DidNotRun, Verdict::DidNotRun),
+            (true, Verdict::Pass, Verdict::Pass),
+            (false, Verdict::DidNotRun, Verdict::Pass),
         ] {
-            let build = gate(container::BUILD, Verdict::Pass, "");
+            let planned = [Gate { brought, ..planned("build", &[]) }, planned("smoke", &[])];
+            let build = gate("build", Verdict::Pass, "");
             let asked = GateReport { required: false, ..gate("smoke", smoke, "no redis") };
             let mut report = Report {
                 schema: SCHEMA.into(),
                 commit: String::new(),
                 dirty: false,
-                task: task.into(),
+                task: "smoke".into(),
                 profile: Profile::Local,
                 verdict: Verdict::DidNotRun,
                 started: String::new(),
@@ -245,8 +239,8 @@ mod tests {
                 left_out: vec![],
                 gates: vec![build, asked],
             };
-            end(&ctx, &mut report);
-            assert_eq!(report.verdict, expected, "{task} {smoke:?}");
+            end(&ctx, &mut report, &planned);
+            assert_eq!(report.verdict, expected, "{brought} {smoke:?}");
         }
     }
 

@@ -88,7 +88,7 @@ pub fn gates(ctx: &Ctx, args: &Args) -> Result<Vec<Gate>> {
 pub fn with_build(ctx: &Ctx, gates: Vec<Gate>) -> Vec<Gate> {
     let waits = gates.iter().any(|gate| gate.waits_for.iter().any(|id| id == BUILD));
     let build = if waits { plan(ctx, Part::Build) } else { vec![] };
-    build.into_iter().chain(gates).collect()
+    build.into_iter().map(|gate| Gate { brought: true, ..gate }).chain(gates).collect()
 }
 
 /// The gates of a part, and the build that they need.
