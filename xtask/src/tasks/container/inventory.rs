@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::{BUILD, image, trivy};
@@ -11,28 +10,13 @@ use crate::context::Ctx;
 use crate::disk::write_atomically;
 use crate::engine::gate::{Gate, Inputs, action};
 use crate::engine::session::Session;
-use crate::tasks::sbom::validate;
+use crate::tasks::sbom::{Component, Document, validate};
 use crate::tools::catalog::TRIVY;
 use crate::tools::requirements;
 use crate::verdict::{Evidence, Finding, Outcome, Severity, Unproven, Work};
 
 /// The artifact, relative to the output folder.
 pub const ARTIFACT: &str = "sbom/image.cdx.json";
-
-#[derive(Debug, Deserialize)]
-struct Document {
-    #[serde(default)]
-    components: Vec<Component>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Component {
-    name: String,
-    #[serde(default)]
-    version: String,
-    #[serde(default)]
-    purl: String,
-}
 
 /// The gate.
 pub fn plan(ctx: &Ctx, container: &Container) -> Gate {
@@ -177,6 +161,7 @@ mod tests {
             name: name.into(),
             version: version.into(),
             purl: format!("pkg:pypi/{name}@{version}"),
+            ..Component::default()
         };
         let found = |parts: &[Component]| -> Vec<String> {
             let parts: Vec<&Component> = parts.iter().collect();

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::context::Ctx;
 use crate::disk::lock;
+use crate::tasks::scan::deps::trivy::Metadata;
 use crate::tasks::scan::{own_config, write_own_config};
 use crate::tools::catalog::TRIVY;
 use crate::tools::command::Command;
@@ -41,15 +42,6 @@ pub struct Report {
     /// One a kind of thing that was looked at.
     #[serde(default)]
     pub results: Vec<Target>,
-}
-
-/// `Metadata`
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct Metadata {
-    /// The layers that were looked at.
-    #[serde(rename = "DiffIDs")]
-    pub layers: Vec<String>,
 }
 
 /// `Results[]`

@@ -115,6 +115,7 @@ mod tests {
             name: name.into(),
             version: "1".into(),
             licenses: serde_json::from_str(licenses).unwrap(),
+            ..Component::default()
         };
         for (name, licenses, rule) in [
             ("a", r#"[{"license": {"id": "MIT"}}]"#, None),

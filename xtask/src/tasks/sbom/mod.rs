@@ -37,16 +37,24 @@ pub fn plan(ctx: &Ctx) -> Vec<Gate> {
 
 /// As much of a CycloneDX document as is read here.
 #[derive(Debug, Deserialize)]
-struct Document {
+pub struct Document {
+    /// What it is made of.
     #[serde(default)]
-    components: Vec<Component>,
+    pub components: Vec<Component>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Component {
-    name: String,
+/// `components[]`
+#[derive(Debug, Default, Deserialize)]
+pub struct Component {
+    /// Its name.
+    pub name: String,
+    /// Its version.
     #[serde(default)]
-    version: String,
+    pub version: String,
+    /// Its package URL, where it is a package.
     #[serde(default)]
-    licenses: Vec<serde_json::Value>,
+    pub purl: String,
+    /// As the format has them.
+    #[serde(default)]
+    pub licenses: Vec<serde_json::Value>,
 }
