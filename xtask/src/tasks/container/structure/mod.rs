@@ -1,22 +1,18 @@
-//! Structure tests of an image, in the format of GoogleContainerTools' container-structure-test, version 2.0.0:
-//! <https://github.com/GoogleContainerTools/container-structure-test>. Run by that tool where the profile trusts one
-//! from PATH, and by us otherwise. What we cannot do is refused and never passed over.
-
-use std::path::Path;
+//! Structure tests of an image: run by container-structure-test where the profile trusts one from PATH, and by us
+//! otherwise, kind by kind.
 
 use regex_lite::Regex;
-use serde::Deserialize;
 
 use super::archive::{Entry, Kind, Tree, texts};
 use super::image::{Image, Known, Settings};
 use crate::engine::session::Session;
-use crate::tools::command::Command;
 use crate::tools::containers::{Engine, LABEL, unique};
 use crate::tools::proc::{Exit, Undo};
-use crate::verdict::{Finding, NotRun, Severity, Tool, Unproven};
+use crate::verdict::{Finding, NotRun, Severity, Unproven};
+use format::{CommandTest, ExecutableBy, ExistenceTest, MetadataTest, Pair, TOOL, Tests, parse};
 
-/// The tool whose format this is.
-const TOOL: &str = "container-structure-test";
+mod format;
+mod tool;
 
 /// What all checks found, and how many there were.
 #[derive(Debug, Default)]
@@ -25,121 +21,6 @@ pub struct Checked {
     pub count: u64,
     /// Those that were broken.
     pub findings: Vec<Finding>,
-}
-
-/// The file. Keys that are not here are refused: what is not checked must not look as if it were.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Tests {
-    schema_version: String,
-    #[serde(default)]
-    command_tests: Vec<CommandTest>,
-    #[serde(default)]
-    file_existence_tests: Vec<ExistenceTest>,
-    #[serde(default)]
-    file_content_tests: Vec<ContentTest>,
-    metadata_test: Option<MetadataTest>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct CommandTest {
-    name: String,
-    command: String,
-    #[serde(default)]
-    args: Vec<String>,
-    #[serde(default)]
-    env_vars: Vec<Pair>,
-    #[serde(default)]
-    expected_output: Vec<String>,
-    #[serde(default)]
-    excluded_output: Vec<String>,
-    #[serde(default)]
-    expected_error: Vec<String>,
-    #[serde(default)]
-    excluded_error: Vec<String>,
-    #[serde(default)]
-    exit_code: i32,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ExistenceTest {
-    name: String,
-    path: String,
-    #[serde(default = "yes")]
-    should_exist: bool,
-    permissions: Option<String>,
-    uid: Option<u64>,
-    gid: Option<u64>,
-    is_executable_by: Option<ExecutableBy>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum ExecutableBy {
-    Owner,
-    Group,
-    Other,
-    Any,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ContentTest {
-    name: String,
-    path: String,
-    #[serde(default)]
-    expected_contents: Vec<String>,
-    #[serde(default)]
-    excluded_contents: Vec<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct MetadataTest {
-    #[serde(default)]
-    env_vars: Vec<Pair>,
-    #[serde(default)]
-    labels: Vec<Pair>,
-    entrypoint: Option<Vec<String>>,
-    cmd: Option<Vec<String>>,
-    #[serde(default)]
-    exposed_ports: Vec<String>,
-    #[serde(default)]
-    unexposed_ports: Vec<String>,
-    #[serde(default)]
-    volumes: Vec<String>,
-    #[serde(default)]
-    unmounted_volumes: Vec<String>,
-    workdir: Option<String>,
-    user: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Pair {
-    key: String,
-    value: String,
-    #[serde(default)]
-    is_regex: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// Text → tests; the error says what we do not do.
-fn parse(text: &str) -> Result<Tests, String> {
-    let tests: Tests = serde_saphyr::from_str(text).map_err(|e| {
-        let words = e.to_string();
-        let first = words.lines().next().unwrap_or_default().to_owned();
-        format!("{first} (only {TOOL} itself on PATH, in the profile local, does more)")
-    })?;
-    if tests.schema_version != "2.0.0" {
-        return Err(format!("schemaVersion is `{}`, and 2.0.0 is what is known", tests.schema_version));
-    }
-    Ok(tests)
 }
 
 /// The rule of a broken test, which is its kind.
@@ -167,7 +48,7 @@ pub async fn check(
         && engine.name == "docker"
         && let Some(program) = session.machine.on_path(TOOL)
     {
-        return by_the_tool(session, &program, image, file).await;
+        return tool::check(session, &program, image, file).await;
     }
     let tests = parse(&text).map_err(|why| NotRun::new(format!("`{file}`: {why}"), format!("mend `{file}`")))?;
     let mut checked = Checked::default();
@@ -360,76 +241,9 @@ fn differs(pair: &Pair, found: Option<String>) -> Option<String> {
     (!fits).then(|| format!("is `{found}`, expected `{}`", pair.value))
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ToolReport {
-    pass: u64,
-    fail: u64,
-    total: u64,
-    #[serde(default)]
-    results: Option<Vec<ToolResult>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ToolResult {
-    name: String,
-    pass: bool,
-    #[serde(default)]
-    errors: Option<Vec<String>>,
-}
-
-async fn by_the_tool(session: &Session, program: &Path, image: &Image, file: &str) -> Result<Checked, Unproven> {
-    let hash = Some(session.machine.facts.hash(program)?);
-    session.uses(Tool { name: TOOL.to_owned(), version: "from PATH".to_owned(), hash });
-    let report = session.artifact("container/structure.json")?;
-    let ended = session
-        .step(
-            &Command::new(program, &session.ctx().root)
-                .args(["test", "--image", &image.id, "--config", file, "--output", "json", "--test-report"])
-                .arg(&report),
-        )
-        .await?;
-    let text = session.report(&report).map_err(|why| session.not_run(format!("{why}; {TOOL} {}", ended.failure())))?;
-    let checked = of_the_tool(&text, file).map_err(|why| session.not_run(format!("the report of {TOOL} {why}")))?;
-    if ended.is_success() != checked.findings.is_empty() {
-        return Err(session.not_run(format!("{TOOL} {}, which its report contradicts", ended.exit)).into());
-    }
-    Ok(checked)
-}
-
-/// The tool's own report → what was checked.
-fn of_the_tool(text: &str, file: &str) -> Result<Checked, String> {
-    let report: ToolReport = serde_json::from_str(text).map_err(|e| format!("cannot be read: {e}"))?;
-    let results = report.results.unwrap_or_default();
-    let failed = results.iter().filter(|result| !result.pass).count() as u64;
-    if report.pass + report.fail != report.total || results.len() as u64 != report.total || failed != report.fail {
-        return Err("contradicts itself".to_owned());
-    }
-    let findings = results.iter().filter(|result| !result.pass).map(|result| {
-        let errors = result.errors.clone().unwrap_or_default().join("; ");
-        Breaks(file, "structure").finding(&result.name, &errors)
-    });
-    Ok(Checked { count: report.total, findings: findings.collect() })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_not_known_is_refused() {
-        for (text, wrong) in [
-            ("schemaVersion: 2.0.0\n", false),
-            ("schemaVersion: 1.0.0\n", true),
-            ("schemaVersion: 2.0.0\nlicenseTests:\n- debian: true\n", true),
-            ("schemaVersion: 2.0.0\nfileExistenceTests:\n- name: a\n  path: /a\n  shouldExists: true\n", true),
-            ("schemaVersion: 2.0.0\ncommandTests:\n- name: a\n  command: a\n  setup: [[b]]\n", true),
-            ("schemaVersion: 2.0.0\nmetadataTest:\n  cmdline: [a]\n", true),
-        ] {
-            assert_eq!(parse(text).is_err(), wrong, "{text}");
-        }
-    }
 
     #[test]
     fn a_file_is_held_against_every_word_of_its_test() {
@@ -480,14 +294,5 @@ mod tests {
         ] {
             assert_eq!(test(text), wrong, "{text}");
         }
-    }
-
-    #[test]
-    fn a_report_of_the_tool_has_to_agree_with_itself() {
-        let report = r#"{"Pass":1,"Fail":1,"Total":2,"Results":[{"Name":"a","Pass":true},{"Name":"b","Pass":false,"Errors":["no"]}]}"#;
-        let checked = of_the_tool(report, "f.yaml").unwrap();
-        assert_eq!((checked.count, checked.findings[0].message.as_str()), (2, "b: no"));
-        assert!(of_the_tool(&report.replace("\"Fail\":1", "\"Fail\":0"), "f.yaml").is_err());
-        assert!(of_the_tool(&report[..40], "f.yaml").is_err());
     }
 }
