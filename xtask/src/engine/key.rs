@@ -215,7 +215,7 @@ mod tests {
                 steps: vec![crate::tools::command::Command::new("pytest", folder.path()).path_first(folder.path())],
                 ..Gate::default()
             };
-            let before = vec![super::super::run::unfinished(&gate, Default::default())];
+            let before = vec![super::super::outcome::unfinished(&gate, Default::default())];
             let world = Self { folder, ctx, gate, build: "cpython one", before };
             for (path, text) in [
                 ("src/tracked.py", "1"),

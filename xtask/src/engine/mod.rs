@@ -2,6 +2,7 @@
 
 pub mod gate;
 pub mod key;
+pub mod outcome;
 pub mod run;
 pub mod session;
 pub mod store;

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::gate::Gate;
 use super::key::Key;
+use super::outcome::{not_proved, proved};
 use super::session::Session;
 use super::store::Store;
 use super::urgency;
@@ -19,10 +20,9 @@ use crate::context::Profile;
 use crate::event::{Event, Events};
 use crate::model::GateReport;
 use crate::model::log_artifact;
-use crate::text::clean;
 use crate::tools::git::Snapshot;
 use crate::tools::machine::Machine;
-use crate::verdict::{Assessment, Evidence, Finding, NotRun, Outcome, Tool, Unproven, Verdict, Work, assess};
+use crate::verdict::{NotRun, Outcome, Tool, Unproven, Verdict};
 
 /// How a list of gates is run.
 #[derive(Clone, Debug)]
@@ -52,25 +52,6 @@ pub struct Ran {
     pub gates: Vec<GateReport>,
     /// The pipeline itself was broken; what it said is in the gate's reason.
     pub defect: bool,
-}
-
-/// The report of a gate that has not ended yet, which is what a crash leaves behind.
-pub fn unfinished(gate: &Gate, tool: Tool) -> GateReport {
-    GateReport {
-        id: gate.id.clone(),
-        verdict: Verdict::DidNotRun,
-        required: true,
-        cached: false,
-        work: Work::new(0, gate.unit),
-        tool,
-        path_tools: Vec::new(),
-        inputs: String::new(),
-        duration_ms: 0,
-        reason: "not finished".to_owned(),
-        fix: gate.again.clone(),
-        findings: Vec::new(),
-        artifacts: Vec::new(),
-    }
 }
 
 /// Runs `gates`, whose unfinished reports are `planned`.
@@ -321,42 +302,14 @@ async fn act(index: usize, nice: i32, gate: Gate, key: Option<Key>, machine: Arc
     Ended { index, key, started, outcome, used }
 }
 
-fn proved(report: &mut GateReport, evidence: Evidence, gate: &Gate) {
-    // Before they are judged, for the reason quotes one of them.
-    let findings = evidence.findings.into_iter().map(harmless).collect();
-    let evidence = Evidence { findings, ..evidence };
-    let Assessment { verdict, reason } = assess(&evidence, gate.breaks_at);
-    report.verdict = verdict;
-    report.reason = reason;
-    report.fix = match verdict {
-        Verdict::Pass => String::new(),
-        Verdict::Fail => evidence.fix,
-        Verdict::DidNotRun => format!("look into `{}` in the output folder", log_artifact(&gate.id)),
-    };
-    report.work = evidence.work;
-    report.findings = evidence.findings;
-    report.artifacts = evidence.artifacts;
-}
-
-/// What a tool's report says is text from outside, once it is decoded; a path has one line (R38).
-fn harmless(finding: Finding) -> Finding {
-    let path = finding.path.map(|path| clean(&path).replace('\n', " "));
-    Finding { path, rule: clean(&finding.rule), message: clean(&finding.message), ..finding }
-}
-
-fn not_proved(report: &mut GateReport, why: NotRun) {
-    report.reason = clean(&why.reason);
-    report.fix = why.fix;
-    report.findings = why.findings.into_iter().map(harmless).collect();
-    report.artifacts = why.artifacts;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::gate::testing::{gate, planned as not_running};
     use crate::engine::gate::{Action, action};
+    use crate::engine::outcome::unfinished;
     use crate::tools::cancel::{self, Canceller};
+    use crate::verdict::{Evidence, Work};
     use std::sync::Mutex;
     use std::time::Duration;
 
@@ -452,23 +405,6 @@ mod tests {
         let (ran_without, _folder) = ran(gates, Options::default(), |_| {}).await;
         let expected = [("b", Verdict::Pass, ""), ("late", Verdict::DidNotRun, "no tool"), ("c", Verdict::Pass, "")];
         assert_eq!(verdicts(&ran_without), expected);
-    }
-
-    #[tokio::test]
-    async fn a_reason_says_nothing_to_the_terminal() {
-        let finding = Finding::new("r", crate::verdict::Severity::High, "\u{1b}]0;title\u{7}wrong");
-        let evidence = Evidence {
-            work: Work::new(1, "things"),
-            declared: None,
-            findings: vec![finding],
-            artifacts: vec![],
-            fix: String::new(),
-        };
-        let failing = action(move |_| std::future::ready(Ok(Outcome::Ran(evidence.clone()))));
-        let absent = action(|_| async { Err(NotRun::new("\u{1b}[31mred\u{1b}[0m", "").into()) });
-        let (ran, _folder) =
-            ran(vec![gate("a", &[], failing), gate("b", &[], absent)], Options::default(), |_| {}).await;
-        assert_eq!(verdicts(&ran), [("a", Verdict::Fail, "wrong"), ("b", Verdict::DidNotRun, "red")]);
     }
 
     #[tokio::test]

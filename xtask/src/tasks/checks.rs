@@ -8,6 +8,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::context::{Ctx, Profile};
 use crate::disk::lock;
 use crate::engine::gate::Gate;
+use crate::engine::outcome::unfinished;
 use crate::engine::run::{self, Options, Ran};
 use crate::event::{Event, Events};
 use crate::exit::{Code, Interrupted};
@@ -94,7 +95,7 @@ async fn alone(ctx: &Ctx, cancel: &Cancel, events: &Events) -> Result<std::fs::F
 /// The report before anything has run: every gate is there, and none is green.
 pub fn begin(ctx: &Ctx, snapshot: &Snapshot, checks: &Checks) -> Report {
     let required = |gate: &GateReport| is_required(ctx, &gate.id) && !brought(&checks.gates, &gate.id);
-    let unfinished = checks.gates.iter().map(|gate| run::unfinished(gate, pinned_tool(ctx, gate)));
+    let unfinished = checks.gates.iter().map(|gate| unfinished(gate, pinned_tool(ctx, gate)));
     Report {
         schema: SCHEMA.to_owned(),
         commit: snapshot.commit.clone(),
