@@ -5,14 +5,13 @@
 //! stopped, whatever ends the run.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group, setpriority_pgrp};
+use rustix::process::{Pid, Signal, kill_process, setpriority_pgrp};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Child;
 
@@ -20,6 +19,16 @@ use super::cancel::{Cancel, Urgency};
 use super::command::Command;
 use super::ledger::{Ledger, Left, Note, is_absent};
 use crate::text::Redactor;
+use ended::exit_of;
+use output::{Collector, Log};
+use server::Group;
+
+mod ended;
+mod output;
+mod server;
+
+pub use ended::{Ended, Exit};
+pub use server::Server;
 
 /// Between SIGTERM and SIGKILL. Short enough that Ctrl-C is over within two seconds.
 const GRACE: Duration = Duration::from_millis(1200);
@@ -30,71 +39,8 @@ const UNDONE_WITHIN: Duration = Duration::from_secs(20);
 /// The longest line that is read as one, in bytes: a whole report may be one.
 const LONGEST_LINE: u64 = 64 << 20;
 
-/// How long output may still arrive after the program itself is gone.
-const DRAIN: Duration = Duration::from_millis(500);
-
 /// What is kept in memory of each stream; the log file gets all of it.
 const KEPT_BYTES: usize = 64 << 20;
-
-/// How many characters of a program's last line are told as the reason why it failed.
-const LAST_WORDS: usize = 400;
-
-/// How a command ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// By itself.
-    Code(i32),
-    /// By a signal that was not ours.
-    Signal(i32),
-    /// Stopped by us after its time was over.
-    TimedOut(Duration),
-    /// Stopped by us because the run was cancelled.
-    Cancelled,
-    /// The program could not be started: it is not there, or not executable.
-    NotStarted(String),
-}
-
-impl fmt::Display for Exit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Code(code) => write!(f, "exit code {code}"),
-            Self::Signal(signal) => write!(f, "killed by signal {signal}"),
-            Self::TimedOut(limit) => write!(f, "timed out after {} s", limit.as_secs_f32()),
-            Self::Cancelled => f.write_str("interrupted"),
-            Self::NotStarted(why) => write!(f, "could not be started: {why}"),
-        }
-    }
-}
-
-/// A command that has ended, with what it printed.
-#[derive(Clone, Debug)]
-pub struct Ended {
-    /// How.
-    pub exit: Exit,
-    /// Standard output, cleaned and redacted.
-    pub stdout: String,
-    /// Standard error, cleaned and redacted.
-    pub stderr: String,
-}
-
-impl Ended {
-    /// Whether it ended by itself with code 0. That alone never makes a pass.
-    pub fn is_success(&self) -> bool {
-        self.exit == Exit::Code(0)
-    }
-
-    /// How it ended, with its last words, which may be a whole report on one line: their beginning is enough.
-    pub fn failure(&self) -> String {
-        let words = |text: &str| {
-            let last = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
-            Some(last.chars().take(LAST_WORDS).collect::<String>())
-        };
-        match words(&self.stderr).or_else(|| words(&self.stdout)) {
-            Some(words) => format!("{}: {words}", self.exit),
-            None => self.exit.to_string(),
-        }
-    }
-}
 
 /// Called with each line that a command prints.
 pub type OnLine = Arc<dyn Fn(&str) + Send + Sync>;
@@ -349,95 +295,6 @@ fn feed(child: &mut Child, command: &Command) {
     if let Some(mut stdin) = child.stdin.take() {
         let text = command.stdin.clone();
         tokio::spawn(async move { stdin.write_all(text.as_bytes()).await });
-    }
-}
-
-fn exit_of(status: ExitStatus) -> Exit {
-    use std::os::unix::process::ExitStatusExt as _;
-    match (status.code(), status.signal()) {
-        (Some(code), _) => Exit::Code(code),
-        (None, signal) => Exit::Signal(signal.unwrap_or_default()),
-    }
-}
-
-/// A server that runs beside a gate.
-#[derive(Debug)]
-pub struct Server {
-    child: Child,
-    group: Group,
-}
-
-impl Server {
-    /// How it ended, if it has. What it started ends with it: later its group's id may be somebody else's.
-    pub fn ended(&mut self) -> Option<Exit> {
-        let exit = self.child.try_wait().ok().flatten().map(exit_of)?;
-        self.group.kill(Signal::KILL);
-        self.group.leader = None;
-        Some(exit)
-    }
-
-    /// The id of its process group.
-    #[cfg(test)]
-    pub fn group(&self) -> Option<i32> {
-        self.group.leader.map(|leader| leader.as_raw_nonzero().get())
-    }
-
-    /// Asks it to end, as an orchestrator does: SIGTERM to the program that was started.
-    pub fn terminate(&self) {
-        if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
-            // One that is gone already has done what it was asked.
-            let _gone = kill_process(pid, Signal::TERM);
-        }
-    }
-}
-
-/// A process group; killed when dropped.
-#[derive(Debug)]
-struct Group {
-    leader: Option<Pid>,
-    _note: Note,
-}
-
-impl Group {
-    fn kill(&self, signal: Signal) {
-        if let Some(pid) = self.leader {
-            // No such group: all its members are gone, which is what is wanted.
-            let _gone = kill_process_group(pid, signal);
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.kill(Signal::KILL);
-    }
-}
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Option<std::fs::File>>>);
-
-impl Log {
-    fn write(&self, line: &str) {
-        use std::io::Write as _;
-        if let Some(file) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            // A full disk must not stop the gate; its report tells that the log is short.
-            let _lost = writeln!(file, "{line}");
-        }
-    }
-}
-
-struct Collector {
-    kept: Arc<Mutex<String>>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Collector {
-    /// Everything up to the end of the stream, or to [`DRAIN`] after the program is gone.
-    async fn finish(mut self) -> String {
-        if tokio::time::timeout(DRAIN, &mut self.task).await.is_err() {
-            self.task.abort();
-        }
-        std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
