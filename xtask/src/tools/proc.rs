@@ -237,11 +237,6 @@ impl Undo {
         let note = Some(runner.ledger.write(&Left::Undo { program, args, cwd }));
         Self { command: Some(command), env: runner.env.clone(), note }
     }
-
-    /// It has been done already.
-    pub fn forget(mut self) {
-        self.command = None;
-    }
 }
 
 impl Drop for Undo {
