@@ -14,6 +14,7 @@ pub mod expect;
 pub mod load;
 pub mod model;
 pub mod policy;
+pub mod release;
 pub mod report;
 pub mod services;
 pub mod shape;

@@ -1,9 +1,11 @@
 //! `xtask/config/ENV.toml`: one environment that the backend is released to.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::release::{Cluster, Rehearsal, Release};
 use super::with_nearest_key;
 use crate::exit::UsageError;
 
@@ -17,11 +19,24 @@ const OTHERS: &[&str] = &["pipeline", "gitleaks", "rumdl"];
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Environment {
+    /// Its name, which is the file's.
+    #[serde(skip)]
+    pub name: String,
     /// Where its users reach it.
     pub url: String,
     /// Every instance by an address of its own, where they have one; `smoke` asks each of them and the URL.
     #[serde(default)]
     pub instances: Vec<String>,
+    /// Which cluster it runs on; without it nothing is released.
+    pub cluster: Option<Cluster>,
+    /// How it is released; without it nothing is.
+    pub release: Option<Release>,
+    /// What the keys of the Secret are filled with: names of environment variables.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, String>,
+    /// What differs in a rehearsal.
+    #[serde(default)]
+    pub rehearsal: Rehearsal,
 }
 
 impl Environment {
@@ -40,7 +55,16 @@ impl Environment {
         }
         let text =
             std::fs::read_to_string(&path).map_err(|e| UsageError(format!("cannot read `{}`: {e}", path.display())))?;
-        Self::parse(&text).map_err(|why| UsageError(format!("{}:{why}", path.display())))
+        let read = Self::parse(&text).map_err(|why| UsageError(format!("{}:{why}", path.display())))?;
+        Ok(Self { name: name.to_owned(), ..read })
+    }
+
+    /// The parts that a release needs.
+    pub fn releasable(&self) -> Result<(&Cluster, &Release), UsageError> {
+        let missing =
+            |table: &str| UsageError(format!("`{}.toml` has no [{table}], so nothing is released to it", self.name));
+        let cluster = self.cluster.as_ref().ok_or_else(|| missing("cluster"))?;
+        Ok((cluster, self.release.as_ref().ok_or_else(|| missing("release"))?))
     }
 
     /// Text → environment. The error is `LINE: what is wrong`.
@@ -50,10 +74,13 @@ impl Environment {
             format!("{line}: {}", with_nearest_key(e.message()))
         })?;
         let wrong = environment.addresses().find(|address| !is_http(address)).cloned();
-        match wrong {
-            Some(address) => Err(format!("1: `{address}` is no address like https://api.example")),
-            None => Ok(environment),
+        if let Some(address) = wrong {
+            return Err(format!("1: `{address}` is no address like https://api.example"));
         }
+        let release = environment.release.as_ref().map_or(Ok(()), Release::check);
+        let cluster = environment.cluster.as_ref().map_or(Ok(()), Cluster::check);
+        release.and(cluster).map_err(|why| format!("1: {why}"))?;
+        Ok(environment)
     }
 
     /// The URL and every instance.

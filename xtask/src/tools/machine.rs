@@ -109,6 +109,11 @@ impl Machine {
         self.ctx.relative(path).unwrap_or_else(|| path.display().to_string())
     }
 
+    /// Where this machine keeps what lives no longer than a run; short, for a socket's path has few letters.
+    pub fn temporary(&self) -> PathBuf {
+        PathBuf::from(self.ctx.var("TMPDIR").unwrap_or("/tmp"))
+    }
+
     /// Held while one environment is made, so that gates that share it make it once.
     pub async fn environment_guard(&self, name: &str) -> Arc<Mutex<()>> {
         self.environments.lock().await.entry(name.to_owned()).or_default().clone()

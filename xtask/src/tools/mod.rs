@@ -14,6 +14,7 @@ pub mod git;
 pub mod git_index;
 pub mod golang;
 pub mod http;
+pub mod kube;
 pub mod ledger;
 pub mod machine;
 pub mod proc;

@@ -1,0 +1,5 @@
+//! What a release is: its journal, its lock, what its objects are, how far its rollout is, and where a way back leads.
+//!
+//! Pure parts stand beside their Kubernetes adapters. What is done in which order is the task's (`tasks/release`).
+
+pub mod journal;
