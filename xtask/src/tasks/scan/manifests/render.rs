@@ -1,12 +1,13 @@
 //! What Kustomize makes of an overlay, and where in the sources a word of it stands.
 
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::Context as _;
 
 use super::super::{files, scratch};
 use crate::config::Manifests;
 use crate::context::Ctx;
+use crate::disk::write_atomically;
 use crate::engine::session::Session;
 use crate::tools::catalog::KUSTOMIZE;
 use crate::tools::command::Command;
@@ -18,9 +19,23 @@ pub struct Rendered {
     /// The overlay or the file, relative to the repository.
     pub name: String,
     /// Where it lies.
-    pub path: std::path::PathBuf,
+    pub path: PathBuf,
     /// How many documents it holds.
     pub documents: usize,
+}
+
+impl Rendered {
+    /// Its documents, read.
+    ///
+    /// # Errors
+    ///
+    /// Why they cannot be read.
+    pub fn objects(&self) -> Result<Vec<serde_json::Value>, String> {
+        let cannot = |why: String| format!("`{}` cannot be read: {why}", self.name);
+        let text = std::fs::read_to_string(&self.path).map_err(|e| cannot(e.to_string()))?;
+        let first_line = |text: String| text.lines().next().unwrap_or_default().to_owned();
+        serde_saphyr::from_multiple(&text).map_err(|e| cannot(first_line(e.to_string())))
+    }
 }
 
 /// Everything that would be applied, and the files that it was made of.
@@ -34,9 +49,33 @@ pub struct Streams {
     _folder: tempfile::TempDir,
 }
 
-/// Renders one overlay.
+/// Renders one overlay with `END` behind it.
 pub fn step(ctx: &Ctx, overlay: &str) -> Command {
-    Command::new(KUSTOMIZE.name, &ctx.root).args(["build", overlay])
+    Command::new(KUSTOMIZE.name, &ctx.root).arg("build").arg(around(ctx, overlay))
+}
+
+/// The last document of every rendered overlay: output that was cut off does not have it, whatever the exit code says.
+const END: &str = "apiVersion: xtask/v1\nkind: End\nmetadata:\n  name: end\n";
+
+/// A folder of ours, whose kustomization is the overlay and `END`.
+fn around(ctx: &Ctx, overlay: &str) -> PathBuf {
+    ctx.store.join("kustomize").join(overlay.trim_end_matches('/'))
+}
+
+fn write_around(ctx: &Ctx, overlay: &str) -> anyhow::Result<()> {
+    let folder = around(ctx, overlay);
+    // Kustomize takes no absolute path.
+    let below = folder.strip_prefix(&ctx.root).context("the store is not in the repository")?;
+    let up = "../".repeat(below.components().filter(|part| *part != Component::CurDir).count());
+    let text = format!("resources:\n- {up}{overlay}\n- end.yaml\nsortOptions:\n  order: fifo\n");
+    write_atomically(&folder.join("end.yaml"), END.as_bytes())?;
+    write_atomically(&folder.join("kustomization.yaml"), text.as_bytes())
+}
+
+/// What was rendered, without `END`; nothing where it is not whole.
+fn whole(rendered: &str) -> Option<&str> {
+    let rest = rendered.strip_suffix(END)?;
+    if rest.is_empty() { Some(rest) } else { rest.strip_suffix("---\n") }
 }
 
 /// Renders every overlay, after a look for resources that Kustomize would fetch from elsewhere: no option
@@ -56,13 +95,17 @@ pub async fn streams(session: &Session, manifests: &Manifests) -> Result<Streams
     let mut streams = Vec::new();
     let overlays = if findings.is_empty() { &manifests.overlays[..] } else { &[] };
     for (index, overlay) in overlays.iter().enumerate() {
+        write_around(ctx, overlay)?;
         let ended = session.tool(&KUSTOMIZE, &step(ctx, overlay)).await?;
         if !ended.is_success() {
             return Err(session.not_run(format!("kustomize on `{overlay}` {}", ended.failure())).into());
         }
+        let Some(text) = whole(&ended.stdout) else {
+            return Err(session.not_run(format!("kustomize on `{overlay}` wrote half of its output")).into());
+        };
         let path = folder.path().join(format!("{index}.yaml"));
-        std::fs::write(&path, &ended.stdout).context("cannot write a rendered overlay")?;
-        streams.push(Rendered { name: overlay.clone(), path, documents: documents(&ended.stdout) });
+        std::fs::write(&path, text).context("cannot write a rendered overlay")?;
+        streams.push(Rendered { name: overlay.clone(), path, documents: documents(text) });
     }
     for file in &manifests.files {
         let text = std::fs::read_to_string(ctx.root.join(file))
@@ -90,6 +133,12 @@ impl Streams {
         };
         let line = words.last().and_then(|word| text.lines().position(|line| line.contains(word)));
         finding.at(path.clone(), line.and_then(|line| u32::try_from(line + 1).ok()))
+    }
+
+    /// The same, without the last word where no source has all of them.
+    pub fn place_best(&self, finding: Finding, words: &[&str]) -> Finding {
+        let placed = self.place(finding.clone(), words);
+        if placed.line.is_some() { placed } else { self.place(finding, &words[..words.len().saturating_sub(1)]) }
     }
 }
 
@@ -142,6 +191,16 @@ fn elsewhere(ctx: &Ctx, path: &str, text: &str, inputs: &[String]) -> Vec<Findin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_whole_output_ends_with_the_end() {
+        let text = format!("a: 1\n---\nb: 2\n---\n{END}");
+        assert_eq!(whole(&text), Some("a: 1\n---\nb: 2\n"));
+        assert_eq!(whole(END), Some(""));
+        for cut in 0..text.len() {
+            assert_eq!(whole(&text[..cut]), None, "{cut}");
+        }
+    }
 
     #[test]
     fn documents_are_counted_without_empty_ones() {

@@ -24,7 +24,7 @@ pub fn plan(ctx: &Ctx, manifests: &Manifests) -> Gate {
         id: "scan/manifests".to_owned(),
         unit: "documents",
         action: action(move |session| run(session, wanted.clone(), step.clone())),
-        ..rendering(ctx, manifests, &KUBERNETES_VALIDATE, planned)
+        ..rendering(ctx, manifests, Some((&KUBERNETES_VALIDATE, planned)))
     }
 }
 
