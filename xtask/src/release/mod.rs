@@ -2,4 +2,9 @@
 //!
 //! Pure parts stand beside their Kubernetes adapters. What is done in which order is the task's (`tasks/release`).
 
+pub mod book;
+pub mod hold;
 pub mod journal;
+pub mod lock;
+pub mod manifests;
+pub mod secrets;
