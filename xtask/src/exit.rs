@@ -14,6 +14,12 @@ pub enum Code {
     Failed = 10,
     /// A required gate did not run.
     DidNotRun = 20,
+    /// Released, not verified, brought back to the last verified release, which is healthy.
+    RolledBack = 30,
+    /// Bringing a release back failed.
+    RollbackFailed = 31,
+    /// Another release holds the lock.
+    Held = 40,
     /// A defect of ours.
     Defect = 70,
     /// Interrupted; everything is left in a stated condition.
@@ -26,10 +32,13 @@ impl Code {
         match self {
             Self::Defect => 0,
             Self::Interrupted => 1,
-            Self::Failed => 2,
-            Self::DidNotRun => 3,
-            Self::Usage => 4,
-            Self::Passed => 5,
+            Self::RollbackFailed => 2,
+            Self::RolledBack => 3,
+            Self::Held => 4,
+            Self::Failed => 5,
+            Self::DidNotRun => 6,
+            Self::Usage => 7,
+            Self::Passed => 8,
         }
     }
 
@@ -77,11 +86,15 @@ mod tests {
         assert_eq!(Failed.and(Interrupted), Interrupted);
         assert_eq!(Interrupted.and(Defect), Defect);
         assert_eq!(Passed.and(Passed), Passed);
+        let order = [Defect, Interrupted, RollbackFailed, RolledBack, Held, Failed, DidNotRun];
+        for pair in order.windows(2) {
+            assert_eq!((pair[0].and(pair[1]), pair[1].and(pair[0])), (pair[0], pair[0]));
+        }
     }
 
     #[test]
     fn the_codes_are_those_of_the_contract() {
-        let codes = [Passed, Usage, Failed, DidNotRun, Defect, Interrupted].map(|c| c as u8);
-        assert_eq!(codes, [0, 2, 10, 20, 70, 130]);
+        let codes = [Passed, Usage, Failed, DidNotRun, RolledBack, RollbackFailed, Held, Defect, Interrupted];
+        assert_eq!(codes.map(|code| code as u8), [0, 2, 10, 20, 30, 31, 40, 70, 130]);
     }
 }

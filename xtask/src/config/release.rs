@@ -1,5 +1,6 @@
 //! `[cluster]`, `[release]` and `[rehearsal]` of an environment's file: where it runs, and how it is released.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -130,6 +131,18 @@ pub struct Release {
     /// The load of pipeline.toml that a release is verified with; empty for none.
     #[serde(default)]
     pub load: String,
+    /// What of pipeline.toml's requests may be sent here as load, and how often each beside the others.
+    #[serde(default)]
+    pub routes: BTreeMap<String, u32>,
+    /// The only provider that load may ask for an answer of a language model.
+    #[serde(default = "echo")]
+    pub provider: String,
+    /// The environment whose verified image is taken where this branch's head is none and its source tree is the same.
+    #[serde(default)]
+    pub after: String,
+    /// Where verification asks the Service.
+    #[serde(default)]
+    pub verify_at: VerifyAt,
     /// How long a request may take, streams included.
     #[serde(with = "duration")]
     pub max_stream: Duration,
@@ -160,6 +173,17 @@ pub struct Release {
     /// What differs in a canary release.
     #[serde(default)]
     pub canary: Canary,
+}
+
+/// Where a release is verified.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerifyAt {
+    /// At the environment's `url`, as its users do.
+    #[default]
+    Url,
+    /// At the Service: its load balancer, its own address where this machine reaches it, else a forwarded port.
+    Service,
 }
 
 /// `[release.blue_green]`
@@ -264,6 +288,9 @@ impl Release {
         if self.lock < Duration::from_secs(5) {
             return Err("release.lock: less than 5s is over before its holder can say that it lives".to_owned());
         }
+        if !self.load.is_empty() && self.routes.is_empty() {
+            return Err("release.routes: load goes only to what is listed there".to_owned());
+        }
         if self.keep == 0 {
             return Err("release.keep: with 0 there is no way back".to_owned());
         }
@@ -276,6 +303,10 @@ impl Release {
 
 fn yes() -> bool {
     true
+}
+
+fn echo() -> String {
+    "echo".to_owned()
 }
 
 fn five() -> usize {

@@ -70,15 +70,17 @@ pub async fn take(kube: &Kube, namespace: &str, holder: &Holder, ttl: Duration) 
         // Somebody was faster by a moment.
         Err(trouble) if trouble.is_conflict() => {
             let lease = kube.get(&path).await?;
-            return match claim(lease.as_ref(), &holder.id, kube.now()) {
-                Claim::Held { by, left } => Ok(Attempt::Held(Held { by, left })),
-                _ => Err(trouble),
-            };
+            match (claim(lease.as_ref(), &holder.id, kube.now()), lease) {
+                // It was us, and the answer was lost.
+                (Claim::Ours, Some(lease)) => lease,
+                (Claim::Held { by, left }, _) => return Ok(Attempt::Held(Held { by, left })),
+                _ => return Err(trouble),
+            }
         }
         Err(trouble) => return Err(trouble),
     };
     let state = Arc::new(Mutex::new(State { lease, alive: Instant::now(), lost: None }));
-    let beating = beat(kube.clone(), namespace.to_owned(), holder.clone(), ttl, state.clone());
+    let beating = beat(kube.patient(Duration::ZERO), namespace.to_owned(), holder.clone(), ttl, state.clone());
     let heartbeat = tokio::spawn(beating);
     let lock = Lock { kube: kube.clone(), namespace: namespace.to_owned(), holder: holder.clone(), state, heartbeat };
     Ok(Attempt::Taken { lock, from })

@@ -50,9 +50,21 @@ impl From<Code> for Done {
     }
 }
 
-/// Runs the gates. Everything that happens goes to `events`, the last of them being the report.
-pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, checks: Checks) -> Result<Done> {
-    let begun = std::time::Instant::now();
+/// A run that has begun: the output folder is its own, and what a killed one left is gone.
+pub struct Begun {
+    /// This machine.
+    pub machine: Arc<Machine>,
+    /// The working tree.
+    pub snapshot: Snapshot,
+    /// Every gate, and none green.
+    pub report: Report,
+    began: std::time::Instant,
+    alone_here: std::fs::File,
+}
+
+/// Begins a run: `events` hear of every gate.
+pub async fn open(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, checks: &Checks) -> Result<Begun> {
+    let began = std::time::Instant::now();
     let machine = Arc::new(Machine::new(ctx.clone(), cancel.clone()));
     // Two runs that write into one folder would read each other's reports.
     let alone_here = alone(ctx, cancel, events).await?;
@@ -60,19 +72,33 @@ pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, checks: Check
     let snapshot = machine.snapshot().await?;
     // After the look at the tree: nothing below `target/` is believed that came with a commit.
     ledger::sweep(&ctx.store, &machine.quiet()).await.into_iter().for_each(|note| events.send(Event::Note(note)));
-    let mut report = begin(ctx, &snapshot, &checks);
+    let report = begin(ctx, &snapshot, checks);
     events.send(Event::Planned(Box::new(report.clone())));
-    let planned = report.gates.clone();
-    let Ran { gates, defect } = run::run(&checks.gates, planned, &snapshot, &machine, &checks.options, events).await?;
-    report.gates = gates;
-    let mut code = end(ctx, &mut report, &checks.gates);
+    Ok(Begun { machine, snapshot, report, began, alone_here })
+}
+
+impl Begun {
+    /// The last event of the run, and what the process ends with.
+    pub fn close(mut self, events: &Events, code: Code) -> Done {
+        self.report.duration_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        events.send(Event::Ended(Box::new(self.report)));
+        Done { code, _alone_here: Some(self.alone_here) }
+    }
+}
+
+/// Runs the gates. Everything that happens goes to `events`, the last of them being the report.
+pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, checks: Checks) -> Result<Done> {
+    let mut begun = open(ctx, cancel, events, &checks).await?;
+    let (machine, planned) = (begun.machine.clone(), begun.report.gates.clone());
+    let Ran { gates, defect } =
+        run::run(&checks.gates, planned, &begun.snapshot, &machine, &checks.options, events).await?;
+    begun.report.gates = gates;
+    let mut code = end(ctx, &mut begun.report, &checks.gates);
     if defect || cancel.is_cancelled() {
-        report.verdict = Verdict::DidNotRun;
+        begun.report.verdict = Verdict::DidNotRun;
         code = code.and(if defect { Code::Defect } else { Code::Interrupted });
     }
-    report.duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    events.send(Event::Ended(Box::new(report.clone())));
-    Ok(Done { code, _alone_here: Some(alone_here) })
+    Ok(begun.close(events, code))
 }
 
 /// Waits until no other run writes into the output folder; gives up when the run is cancelled.

@@ -20,9 +20,11 @@ use super::proc::{Runner, Server};
 use crate::text::clean;
 use crate::verdict::{NotRun, Unproven};
 pub use access::{Access, Place};
+pub use forward::Forward;
 pub use watch::{Change, Watch};
 
 mod access;
+mod forward;
 mod watch;
 
 /// Under which name we own fields of objects (server-side apply).
@@ -30,6 +32,9 @@ pub const MANAGER: &str = "forge-xtask";
 
 /// How long one answer may take, watches apart.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long to wait before an API that could not be reached is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// How long `kubectl proxy` may take until its socket is there.
 const STARTED: Duration = Duration::from_secs(10);
@@ -90,7 +95,11 @@ pub struct List {
 
 /// A cluster that lets us in. Cheap to clone.
 #[derive(Clone)]
-pub struct Kube(Arc<Inner>);
+pub struct Kube {
+    inner: Arc<Inner>,
+    /// How long an API that cannot be reached is asked again.
+    patience: Duration,
+}
 
 struct Inner {
     access: Access,
@@ -115,48 +124,55 @@ impl Kube {
         let client = download::builder().no_proxy().unix_socket(socket.clone()).build();
         let client = client.context("cannot make an HTTP client")?;
         let proxy = Mutex::new(None);
-        let kube = Self(Arc::new(Inner { access, client, runner, proxy, socket, _folder: folder, skew: 0.into() }));
+        let inner = Inner { access, client, runner, proxy, socket, _folder: folder, skew: 0.into() };
+        let kube = Self { inner: Arc::new(inner), patience: Duration::ZERO };
         kube.start_proxy().await?;
         Ok(kube)
     }
 
+    /// The same cluster, asked again for `patience` while it cannot be reached. Watches are not.
+    #[must_use]
+    pub fn patient(&self, patience: Duration) -> Self {
+        Self { inner: self.inner.clone(), patience }
+    }
+
     /// How the cluster is reached by a `kubectl` that is started for something else.
     pub fn access(&self) -> &Access {
-        &self.0.access
+        &self.inner.access
     }
 
     /// What starts it.
     pub fn runner(&self) -> &Runner {
-        &self.0.runner
+        &self.inner.runner
     }
 
     /// A `kubectl` command on this cluster.
     pub fn kubectl<S: Into<String>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        self.0.access.kubectl(args)
+        self.inner.access.kubectl(args)
     }
 
     async fn start_proxy(&self) -> Result<(), Unproven> {
-        let _gone = std::fs::remove_file(&self.0.socket);
-        let socket = format!("--unix-socket={}", self.0.socket.display());
-        let mut server = self.0.runner.serve(&self.kubectl(["proxy".to_owned(), socket]))?;
+        let _gone = std::fs::remove_file(&self.inner.socket);
+        let socket = format!("--unix-socket={}", self.inner.socket.display());
+        let mut server = self.inner.runner.serve(&self.kubectl(["proxy".to_owned(), socket]))?;
         let begun = Instant::now();
-        while !self.0.socket.exists() {
+        while !self.inner.socket.exists() {
             if let Some(exit) = server.ended() {
                 let reason = format!("`kubectl proxy` ended with {exit}");
-                return Err(NotRun::new(reason, self.0.access.way_in()).into());
+                return Err(NotRun::new(reason, self.inner.access.way_in()).into());
             }
             if begun.elapsed() > STARTED {
-                return Err(NotRun::new("`kubectl proxy` does not open its socket", self.0.access.way_in()).into());
+                return Err(NotRun::new("`kubectl proxy` does not open its socket", self.inner.access.way_in()).into());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        *self.0.proxy.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(server);
+        *self.inner.proxy.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(server);
         Ok(())
     }
 
     /// The time by the API server's clock, which all who share a lock have in common.
     pub fn now(&self) -> OffsetDateTime {
-        OffsetDateTime::now_utc() + time::Duration::milliseconds(self.0.skew.load(Ordering::Relaxed))
+        OffsetDateTime::now_utc() + time::Duration::milliseconds(self.inner.skew.load(Ordering::Relaxed))
     }
 
     /// What tells clusters apart: the id of the namespace `kube-system`.
@@ -220,7 +236,7 @@ impl Kube {
 
     /// What a path answers that is no JSON: logs.
     pub async fn text(&self, path: &str) -> Result<String, Trouble> {
-        let request = self.0.client.get(url(path)).timeout(ANSWER);
+        let request = self.inner.client.get(url(path)).timeout(ANSWER);
         self.answer(request).await.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
@@ -228,11 +244,11 @@ impl Kube {
     pub async fn watch(&self, path: &str, version: &str) -> Result<Watch, Trouble> {
         let joint = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{joint}watch=1&resourceVersion={version}&allowWatchBookmarks=true");
-        Watch::open(self.0.client.get(url(&path))).await
+        Watch::open(self.inner.client.get(url(&path))).await
     }
 
     async fn call(&self, method: reqwest::Method, path: &str, body: Option<(&str, &Value)>) -> Result<Value, Trouble> {
-        let mut request = self.0.client.request(method, url(path)).timeout(ANSWER);
+        let mut request = self.inner.client.request(method, url(path)).timeout(ANSWER);
         if let Some((content_type, body)) = body {
             request = request.header("Content-Type", content_type).body(body.to_string());
         }
@@ -264,7 +280,7 @@ impl Kube {
             let skew = (theirs - OffsetDateTime::now_utc()).whole_milliseconds();
             // Within the second that the header cuts off both clocks agree.
             let skew = if (-1_500..=500).contains(&skew) { 0 } else { i64::try_from(skew).unwrap_or(0) };
-            self.0.skew.store(skew, Ordering::Relaxed);
+            self.inner.skew.store(skew, Ordering::Relaxed);
         }
     }
 }
