@@ -7,4 +7,6 @@ pub mod hold;
 pub mod journal;
 pub mod lock;
 pub mod manifests;
+pub mod object;
+pub mod rollout;
 pub mod secrets;

@@ -214,7 +214,8 @@ impl Kube {
 
     /// Server-side apply under [`MANAGER`]. A field that somebody else owns is a conflict, unless `force`.
     pub async fn apply(&self, path: &str, object: &Value, force: bool) -> Result<Value, Trouble> {
-        let path = format!("{path}?fieldManager={MANAGER}&force={force}&fieldValidation=Strict");
+        let joint = if path.contains('?') { '&' } else { '?' };
+        let path = format!("{path}{joint}fieldManager={MANAGER}&force={force}&fieldValidation=Strict");
         self.call(reqwest::Method::PATCH, &path, Some(("application/apply-patch+yaml", object))).await
     }
 
