@@ -14,8 +14,8 @@ use crate::exit::{Code, UsageError};
 use crate::report::{self, Display};
 use crate::tasks::checks::{self, Checks, Done};
 use crate::tasks::{
-    bench, cache, ci, container, docs, doctor, integration, perf, policy, pre_commit, sbom, scan, self_test, signing,
-    smoke, test_matrix, tools,
+    bench, cache, ci, container, docs, doctor, integration, perf, policy, pre_commit, release, sbom, scan, self_test,
+    signing, smoke, test_matrix, tools,
 };
 use crate::tools::cancel::Cancel;
 use crate::tools::environment;
@@ -33,7 +33,8 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 passed, 2 wrong usage or configuration, 10 a gate failed, 20 a required gate did not run, \
-                          70 a defect of the pipeline, 130 interrupted.";
+                          30 released, not verified, rolled back and healthy again, 31 a rollback failed, \
+                          40 another release holds the lock, 70 a defect of the pipeline, 130 interrupted.";
 
 #[derive(Debug, Args)]
 struct Global {
@@ -105,6 +106,10 @@ enum Task {
     Smoke(smoke::Args),
     /// Put the backend under load and hold it against thresholds
     Perf(perf::Args),
+    /// Release a version to an environment: verified, or undone
+    Deploy(release::DeployArgs),
+    /// Go back to a verified release
+    Rollback(release::RollbackArgs),
     /// Say what this machine has, what is missing, and the command that gets it
     Doctor,
     /// Check the pipeline's own code: format, lints, tests
@@ -207,6 +212,8 @@ impl Run {
             Task::Docs { serve: true } if self.dry_run => {
                 Ok(docs::serve(ctx).map(|(_, command)| format!("$ {command}\n")))
             }
+            // Their plan asks the cluster.
+            Task::Deploy(_) | Task::Rollback(_) => Ok(None),
             _ if self.dry_run && !matches!(self.task, Task::Bench { .. }) => {
                 ci::render(ctx, &self.gates()?, ci::Format::Text).map(Some)
             }
@@ -230,6 +237,11 @@ impl Run {
             Task::Integration(args) => container::with_build(ctx, integration::plan(ctx, args)),
             Task::Smoke(args) => container::with_build(ctx, smoke::plan(ctx, &args.addresses(ctx)?)),
             Task::Perf(args) => container::with_build(ctx, perf::gates(ctx, args)?),
+            Task::Deploy(args) => {
+                let environment = crate::config::Environment::load(&ctx.config_dir, &args.environment)?;
+                release::deploy::gates(args, environment.releasable()?.1)
+            }
+            Task::Rollback(args) => release::rollback::gates(args),
             Task::Doctor => doctor::plan(ctx),
             Task::SelfTest => self_test::plan(ctx),
             Task::Ci(_) | Task::Cache(_) => ci::all_gates(ctx),
@@ -264,6 +276,8 @@ impl Run {
             Task::Smoke(_) => self.check("smoke", true, cancel, events).await?,
             Task::Perf(_) => self.check("perf", false, cancel, events).await?,
             Task::Container(_) => self.check("container", true, cancel, events).await?,
+            Task::Deploy(args) => release::deploy::run(ctx, cancel, events, args, self.dry_run).await?,
+            Task::Rollback(args) => release::rollback::run(ctx, cancel, events, args, self.dry_run).await?,
             Task::Doctor => self.check("doctor", false, cancel, events).await?,
             Task::SelfTest => self.check("self-test", false, cancel, events).await?,
             Task::Bench { args } => {

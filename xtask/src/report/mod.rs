@@ -75,6 +75,16 @@ pub fn print(text: &str) {
     let _closed = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
+/// Asks a person, and gives the line that they typed; `None` where nobody can answer.
+pub fn ask(question: &str) -> Option<String> {
+    use std::io::Write as _;
+    print_error(question);
+    let _closed = std::io::stderr().flush();
+    let mut line = String::new();
+    let read = std::io::stdin().read_line(&mut line).unwrap_or_default();
+    (read > 0).then(|| line.trim().to_owned())
+}
+
 /// Prints a text about what went wrong.
 pub fn print_error(text: &str) {
     use std::io::Write as _;

@@ -15,6 +15,7 @@ pub mod integration;
 pub mod perf;
 pub mod policy;
 pub mod pre_commit;
+pub mod release;
 pub mod sbom;
 pub mod scan;
 pub mod self_test;

@@ -249,6 +249,22 @@ impl Kube {
     }
 
     async fn call(&self, method: reqwest::Method, path: &str, body: Option<(&str, &Value)>) -> Result<Value, Trouble> {
+        let begun = Instant::now();
+        loop {
+            let answer = self.call_once(method.clone(), path, body).await;
+            match &answer {
+                Err(Trouble::Unreachable(_)) if begun.elapsed() < self.patience => tokio::time::sleep(AGAIN).await,
+                _ => return answer,
+            }
+        }
+    }
+
+    async fn call_once(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<(&str, &Value)>,
+    ) -> Result<Value, Trouble> {
         let mut request = self.inner.client.request(method, url(path)).timeout(ANSWER);
         if let Some((content_type, body)) = body {
             request = request.header("Content-Type", content_type).body(body.to_string());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::{Subject, Task, backend, container};
-use crate::config::Perf;
+use crate::config::{Perf, Release};
 use crate::context::{Ctx, Profile};
 use crate::disk::write_atomically;
 use crate::engine::gate::{Gate, Inputs, action};
@@ -116,6 +116,32 @@ pub fn gates(ctx: &Ctx, args: &Args) -> anyhow::Result<Vec<Gate>> {
         action: action(move |session| run(session, perf.clone(), name.clone(), url.clone(), engine)),
         ..Gate::default()
     }])
+}
+
+/// The load that an environment is verified with, against `url`: only routes that its file lists, and of language models
+/// only the provider that it names (R41). `None` where pipeline.toml declares no load.
+pub fn on(ctx: &Ctx, release: &Release, url: &str) -> Option<Gate> {
+    let mut ctx = ctx.clone();
+    let asks = |name: &&String| {
+        let request = ctx.config.requests.get(*name);
+        let model = request.filter(|request| request.llm).and_then(|request| request.json.as_ref()?["model"].as_str());
+        model.is_some_and(|model| model.split('/').next() != Some(&release.provider))
+    };
+    let refused = release.routes.keys().find(asks).cloned();
+    ctx.config.perf.as_mut()?.mix.clone_from(&release.routes);
+    let args = Args { load: Some(release.load.clone()), url: Some(url.to_owned()), ..Args::default() };
+    let refusal = match (gates(&ctx, &args), refused) {
+        (Ok(mut gates), None) => return gates.pop(),
+        (Err(error), _) => error.to_string(),
+        (_, Some(name)) => {
+            format!("requests.{name} asks another provider than `{}` (release.provider)", release.provider)
+        }
+    };
+    let refused = action(move |_| {
+        let reason = refusal.clone();
+        async move { Err(NotRun::new(reason, "mend [release] of the environment's file").into()) }
+    });
+    Some(Gate { id: "perf".to_owned(), unit: "requests", action: refused, ..Gate::default() })
 }
 
 async fn run(

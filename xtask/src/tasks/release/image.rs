@@ -43,8 +43,6 @@ pub struct Chosen {
 
 /// What is known beforehand.
 pub struct Question<'a> {
-    /// Where it goes.
-    pub environment: &'a Environment,
     /// How.
     pub release: &'a Release,
     /// Which image.
@@ -61,7 +59,9 @@ pub async fn choose(session: &Session, question: &Question<'_>, chosen: &mut Cho
     let repository = match (&question.asked, &config) {
         (Asked::Image(subject), _) => subject.repository.clone(),
         (_, Some(registry)) => registry.repository.clone(),
-        _ => return Err(NotRun::new("pipeline.toml has no [registry]", "name the image by --image REPO@sha256:…").into()),
+        _ => {
+            return Err(NotRun::new("pipeline.toml has no [registry]", "name the image by --image REPO@sha256:…").into());
+        }
     };
     let access = Access::new(session.ctx(), &session.runner().ledger, &repository)?;
     let registry = Registry::open(&session.machine, session.runner(), &access).await?;
@@ -82,7 +82,11 @@ pub async fn choose(session: &Session, question: &Question<'_>, chosen: &mut Cho
     if !question.release.checked {
         let labels = registry.labels(&subject).await?;
         chosen.commit = labels.get("org.opencontainers.image.revision").cloned().unwrap_or_default();
-        checks.findings.push(Finding::new("unchecked", Severity::Info, "release.checked = false: its commit and signatures were not looked at"));
+        checks.findings.push(Finding::new(
+            "unchecked",
+            Severity::Info,
+            "release.checked = false: its commit and signatures were not looked at",
+        ));
     } else {
         if question.is_dirty {
             checks.found("clean", "dirty-tree", "the working tree differs from its commit".to_owned());
@@ -184,7 +188,9 @@ async fn by_version(
     repository: &str,
     version: &str,
 ) -> Result<Subject, Unproven> {
-    let commit = git(session, &["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{version}^{{commit}}")]).await?;
+    let commit =
+        git(session, &["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{version}^{{commit}}")])
+            .await?;
     for tag in [Some(version.to_owned()), commit].into_iter().flatten().filter(|tag| is_tag(tag)) {
         let name = Reference { repository: repository.to_owned(), tag: Some(tag), digest: None };
         if let Some(subject) = registry.resolve(&name).await? {
@@ -192,7 +198,11 @@ async fn by_version(
         }
     }
     let reason = format!("`{repository}` has no image of the version `{version}`");
-    Err(NotRun::new(reason, format!("git checkout {version} && cargo xtask container all && cargo xtask container push")).into())
+    Err(NotRun::new(
+        reason,
+        format!("git checkout {version} && cargo xtask container all && cargo xtask container push"),
+    )
+    .into())
 }
 
 /// The image of the branch's head; where the source tree is the same, the one that was verified in the environment before.
@@ -203,7 +213,9 @@ async fn by_head(
     question: &Question<'_>,
 ) -> Result<Subject, Unproven> {
     let branch = &question.release.branch;
-    let make = format!("git checkout {branch} && cargo xtask container all && cargo xtask container push && cargo xtask container sign");
+    let make = format!(
+        "git checkout {branch} && cargo xtask container all && cargo xtask container push && cargo xtask container sign"
+    );
     let Some(commit) = head(session, branch).await? else {
         return Err(NotRun::new(format!("git knows no branch `{branch}`"), format!("git fetch origin {branch}")).into());
     };
@@ -244,7 +256,9 @@ async fn verified_there(session: &Session, name: &str, commit: &str) -> Result<O
 /// The head of a branch: as the remote has it, else as it is here.
 async fn head(session: &Session, branch: &str) -> Result<Option<String>, Unproven> {
     for name in [format!("refs/remotes/origin/{branch}"), format!("refs/heads/{branch}")] {
-        let found = git(session, &["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{name}^{{commit}}")]).await?;
+        let found =
+            git(session, &["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{name}^{{commit}}")])
+                .await?;
         if found.is_some() {
             return Ok(found);
         }

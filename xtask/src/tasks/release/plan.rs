@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::config::{Environment, Release};
 use crate::engine::session::Session;
-use crate::release::manifests::{Filling, Manifests, Prepared, path_of};
+use crate::release::manifests::{Manifests, Prepared, path_of};
 use crate::release::secrets::{self, Named};
 use crate::tools::kube::{Kube, MANAGER, Trouble};
 use crate::verdict::{Finding, NotRun, Severity, Unproven};
@@ -18,7 +18,8 @@ const SHOWN: usize = 60;
 pub async fn render(session: &Session, release: &Release) -> Result<Manifests, Unproven> {
     let root = &session.ctx().root;
     let kubectl = session.machine.on_path("kubectl");
-    let kubectl = kubectl.ok_or_else(|| NotRun::new("`kubectl` is not on PATH", "install kubectl, then run it again"))?;
+    let kubectl =
+        kubectl.ok_or_else(|| NotRun::new("`kubectl` is not on PATH", "install kubectl, then run it again"))?;
     let command = crate::tools::command::Command::new(kubectl, root).args(["kustomize", &release.overlay]);
     let ended = session.step(&command).await?;
     if !ended.is_success() {
@@ -32,7 +33,8 @@ pub async fn render(session: &Session, release: &Release) -> Result<Manifests, U
 
 /// YAML documents → objects.
 fn objects(yaml: &str) -> Result<Vec<Value>, String> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).map_err(|e| format!("what was rendered is no YAML: {e}"))?;
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(yaml).map_err(|e| format!("what was rendered is no YAML: {e}"))?;
     let documents: Vec<Value> = documents.into_iter().filter(|document| !document.is_null()).collect();
     if documents.is_empty() { Err("nothing was rendered".to_owned()) } else { Ok(documents) }
 }
@@ -42,7 +44,8 @@ pub fn values(session: &Session, environment: &Environment) -> Result<BTreeMap<S
     let value = |(key, variable): (&String, &String)| match session.ctx().var(variable) {
         Some(value) if !value.is_empty() => Ok((key.clone(), value.to_owned())),
         _ => {
-            let reason = format!("the variable `{variable}`, which the Secret's key `{key}` is filled with, is not set");
+            let reason =
+                format!("the variable `{variable}`, which the Secret's key `{key}` is filled with, is not set");
             Err(NotRun::new(reason, format!("set `{variable}`, then run it again")))
         }
     };
@@ -105,7 +108,9 @@ pub async fn difference(session: &Session, kube: &Kube, prepared: &Prepared) -> 
     // 0: nothing differs, 1: something does.
     let differs = matches!(ended.exit, crate::tools::proc::Exit::Code(1));
     if !ended.is_success() && !differs {
-        return Err(NotRun::new(format!("`kubectl diff` ended with {}", ended.failure()), kube.access().way_in()).into());
+        return Err(
+            NotRun::new(format!("`kubectl diff` ended with {}", ended.failure()), kube.access().way_in()).into()
+        );
     }
     Ok(shortened(&ended.stdout))
 }
@@ -161,11 +166,13 @@ impl std::fmt::Display for Shown<'_> {
         writeln!(f, "  image      {}", self.image)?;
         writeln!(f, "  commit     {}", or_none(self.commit))?;
         writeln!(f, "  verified   {}", or_none(self.before))?;
-        let way_back = if self.before.is_empty() { "the new workload is scaled to 0" } else { "the verified one is brought back" };
+        let way_back =
+            if self.before.is_empty() { "the new workload is scaled to 0" } else { "the verified one is brought back" };
         writeln!(f, "  if it fails, {way_back}")?;
         writeln!(f, "  checks     {}", self.gates.join(", "))?;
         let keys = [("+", &self.secret.added), ("~", &self.secret.changed), ("-", &self.secret.removed)];
-        let keys: Vec<String> = keys.into_iter().flat_map(|(sign, keys)| keys.iter().map(move |key| format!("{sign}{key}"))).collect();
+        let keys: Vec<String> =
+            keys.into_iter().flat_map(|(sign, keys)| keys.iter().map(move |key| format!("{sign}{key}"))).collect();
         if !keys.is_empty() {
             writeln!(f, "  secret     {}", keys.join(" "))?;
         }

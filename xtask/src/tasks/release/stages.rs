@@ -158,6 +158,15 @@ impl Stages {
         }
     }
 
+    /// A plan alone is complete without the gates after it.
+    pub fn optional_unless_run(&mut self) {
+        let ids: Vec<GateReport> =
+            self.begun.report.gates.iter().filter(|gate| gate.verdict == Verdict::DidNotRun).cloned().collect();
+        for gate in ids {
+            self.keep(GateReport { required: false, ..gate });
+        }
+    }
+
     /// The gates so far.
     pub fn reports(&self) -> &[GateReport] {
         &self.begun.report.gates

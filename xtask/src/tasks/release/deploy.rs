@@ -1,0 +1,444 @@
+//! `deploy ENV`: brings a version to an environment, verified, or brings the last verified one back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::image::{self, Chosen, Question};
+use super::plan::{self, Shown};
+use super::reach::reach;
+use super::stages::Stages;
+use super::transaction::{Fate, Refusal, Transaction};
+use super::verify::Subject;
+use super::{DeployArgs, environment, gate, identity, new_id};
+use crate::config::{Environment, Release, Strategy};
+use crate::context::Ctx;
+use crate::engine::gate::Gate;
+use crate::engine::run::Options;
+use crate::event::Events;
+use crate::exit::Code;
+use crate::release::journal::{Entry, Journal, Outcome as Became, Step};
+use crate::release::manifests::{Filling, Manifests, Prepared, Track};
+use crate::release::secrets::{self, Named};
+use crate::report;
+use crate::tasks::checks::{Checks, Done};
+use crate::tools::cancel::Cancel;
+use crate::tools::kube::{Kube, Trouble};
+use crate::verdict::{Evidence, NotRun, Outcome, Unproven, Verdict, Work};
+
+/// The task's name.
+const TASK: &str = "deploy";
+
+/// The gates that are known before anything is asked.
+pub fn gates(args: &DeployArgs, release: &Release) -> Vec<Gate> {
+    let again = again(args);
+    let mut gates = vec![
+        gate("deploy/image", "checks", "cosign", &again),
+        gate("deploy/plan", "objects", "kubectl", &again),
+        gate("deploy/rollout", "pods", "kubectl", &again),
+        gate("deploy/smoke", "requests", "reqwest", &again),
+    ];
+    if args.strategy.unwrap_or(release.strategy) == Strategy::Canary {
+        gates.insert(2, gate("deploy/canary", "requests", "xtask", &again));
+    }
+    if !release.load.is_empty() {
+        gates.push(gate("deploy/perf", "requests", "xtask", &again));
+    }
+    gates
+}
+
+/// The command that does it once more.
+fn again(args: &DeployArgs) -> String {
+    let quoted = crate::tools::command::quoted;
+    let mut command = format!("cargo xtask deploy {}", quoted(&args.environment));
+    let options = [("--image", &args.image), ("--version", &args.version)];
+    for (flag, value) in options {
+        if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
+            command += &format!(" {flag} {}", quoted(value));
+        }
+    }
+    if let Some(strategy) = args.strategy {
+        command += &format!(" --strategy {}", strategy.name());
+    }
+    command
+}
+
+/// Does it; with `dry_run` only the plan.
+pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, args: &DeployArgs, dry_run: bool) -> Result<Done> {
+    let environment = environment(ctx, &args.environment)?;
+    let (_, release) = environment.releasable()?;
+    let release = release.clone();
+    args.asked()?;
+    let checks = Checks { task: TASK, gates: gates(args, &release), left_out: vec![], options: Options::default() };
+    let stages = Stages::open(ctx, cancel, events, &checks).await?;
+    let kube = match reach(stages.steady(), &environment).await? {
+        Ok(kube) => kube,
+        Err(why) => return Ok(refuse(stages, &why)),
+    };
+    begin(stages, kube, environment, release, args, dry_run).await
+}
+
+/// Nothing was done, and every gate says why.
+pub fn refuse(mut stages: Stages, why: &NotRun) -> Done {
+    stages.say(&why.reason);
+    stages.leave(&why.reason, &why.fix);
+    stages.close(Code::DidNotRun)
+}
+
+/// What a release is made of, planned.
+struct Planned {
+    manifests: Manifests,
+    values: BTreeMap<String, String>,
+    chosen: Chosen,
+    journal: Journal,
+    strategy: Strategy,
+    track: Track,
+    shown: String,
+}
+
+async fn begin(
+    mut stages: Stages,
+    kube: Kube,
+    environment: Environment,
+    release: Release,
+    args: &DeployArgs,
+    dry_run: bool,
+) -> Result<Done> {
+    let mut chosen = Chosen::default();
+    let question =
+        Question { release: &release, asked: args.asked()?, waivers: &args.waivers, is_dirty: stages.is_dirty() };
+    let report =
+        stages.run("deploy/image", async |session| image::choose(&session, &question, &mut chosen).await).await;
+    if report.verdict != Verdict::Pass {
+        return Ok(stop(stages, "the image was refused", Code::Passed));
+    }
+    let mut planned = None;
+    let strategy = args.strategy.unwrap_or(release.strategy);
+    let to_come: Vec<String> = gates(args, &release).into_iter().map(|gate| gate.id).collect();
+    let report = stages
+        .run("deploy/plan", async |session| {
+            let (outcome, found) =
+                look(&session, &kube, &environment, &release, &chosen, strategy, args.take_over, &to_come).await?;
+            planned = Some(found);
+            Ok(outcome)
+        })
+        .await;
+    let Some(planned) = planned else { return Ok(stop(stages, "there is no plan", Code::Passed)) };
+    stages.say(&planned.shown);
+    if report.verdict != Verdict::Pass {
+        return Ok(stop(stages, "the plan was refused", Code::Passed));
+    }
+    if dry_run {
+        stages.leave("--dry-run ends with the plan", &again(args));
+        stages.optional_unless_run();
+        return Ok(stages.close(Code::Passed));
+    }
+    let name = &environment.name;
+    let mut approved_by = String::new();
+    if release.confirm && !args.yes {
+        let typed = report::ask(&format!("type `{name}` to release to it: "));
+        if typed.as_deref() != Some(name) {
+            return Ok(stop(
+                stages,
+                &format!("not confirmed: `{name}` was not typed (--yes does not ask)"),
+                Code::Failed,
+            ));
+        }
+    }
+    let (who, run) = identity(&stages.ctx().env);
+    if release.confirm {
+        approved_by.clone_from(&who);
+    }
+    let entry = Entry {
+        id: new_id(kube.now())?,
+        image: planned.chosen.image.clone(),
+        commit: planned.chosen.commit.clone(),
+        version: planned.chosen.version.clone(),
+        signer: planned.chosen.signer.clone(),
+        waived: planned.chosen.waived.clone(),
+        who,
+        run,
+        approved_by,
+        strategy: strategy.name().to_owned(),
+        track: planned.track.name().to_owned(),
+        ..Entry::default()
+    };
+    let transaction = Transaction::new(environment, release, &kube, stages, entry, (TASK, again(args)));
+    transact(transaction, planned, args).await
+}
+
+/// Ends before anything was changed.
+fn stop(mut stages: Stages, why: &str, code: Code) -> Done {
+    stages.say(format!("{why}; nothing was changed"));
+    stages.leave(why, "see the gates above");
+    stages.close(code)
+}
+
+/// Renders, fills, asks the API whether it would take it, and shows the difference.
+#[allow(clippy::too_many_arguments, reason = "each is another thing that a plan is made of")]
+async fn look(
+    session: &crate::engine::session::Session,
+    kube: &Kube,
+    environment: &Environment,
+    release: &Release,
+    chosen: &Chosen,
+    strategy: Strategy,
+    take_over: bool,
+    to_come: &[String],
+) -> Result<(Outcome, Planned), Unproven> {
+    let manifests = plan::render(session, release).await?;
+    let values = plan::values(session, environment)?;
+    let namespace = kube.get(&format!("/api/v1/namespaces/{}", release.namespace)).await?;
+    let book = crate::release::book::Book::open(kube, &release.namespace);
+    let journal = if namespace.is_some() { book.journal().await? } else { Journal::default() };
+    let serving = journal.last_verified().map(|entry| Track::of(&entry.track));
+    let track = match (strategy, serving) {
+        (Strategy::BlueGreen, Some(serving)) => serving.other(),
+        (Strategy::BlueGreen, None) => Track::Blue,
+        (_, Some(serving)) => serving,
+        (_, None) => Track::Stable,
+    };
+    let key = secrets::known_key(kube, &release.namespace).await?.unwrap_or_default();
+    let used = journal.last_verified().and_then(|entry| {
+        entry
+            .configs
+            .iter()
+            .find(|name| !release.secret.is_empty() && name.starts_with(&format!("{}-", release.secret)))
+    });
+    let named = plan::secret(kube, release, &values, used.map(String::as_str), key).await?;
+    let prepared = manifests.fill(release, &filling(chosen, &named.name, track));
+    let (mut findings, mut lines) = (Vec::new(), vec!["everything is new".to_owned()]);
+    if namespace.is_some() {
+        findings = plan::refusals(kube, &prepared, take_over).await?;
+        if findings.is_empty() {
+            lines = plan::difference(session, kube, &prepared).await?;
+        }
+    }
+    let before = journal.last_verified().map(|entry| format!("{} ({})", entry.image, entry.id)).unwrap_or_default();
+    let shown = Shown {
+        environment: &environment.name,
+        strategy: strategy.name(),
+        image: &chosen.image,
+        commit: &chosen.commit,
+        before: &before,
+        difference: &lines,
+        secret: &named,
+        gates: to_come.iter().skip(2).map(String::as_str).collect(),
+    };
+    let shown = shown.to_string();
+    let outcome = Outcome::Ran(Evidence {
+        work: Work::new(prepared.objects.len() as u64, "objects"),
+        declared: None,
+        findings,
+        artifacts: vec![],
+        fix: "mend the objects, or take a field over by --take-over".to_owned(),
+    });
+    Ok((outcome, Planned { manifests, values, chosen: chosen.clone(), journal, strategy, track, shown }))
+}
+
+fn filling(chosen: &Chosen, secret: &str, track: Track) -> Filling {
+    Filling {
+        image: chosen.image.clone(),
+        commit: chosen.commit.clone(),
+        secret: secret.to_owned(),
+        track,
+        traffic: track.name().to_owned(),
+        replicas: None,
+    }
+}
+
+/// Under the lock.
+async fn transact(mut transaction: Transaction, planned: Planned, args: &DeployArgs) -> Result<Done> {
+    if let Err(trouble) = make_namespace(&transaction, &planned.manifests).await {
+        let Unproven::NotRun(why) = Unproven::from(trouble) else {
+            return Ok(transaction.close(Code::DidNotRun).await);
+        };
+        return Ok(refuse(transaction.stages, &why));
+    }
+    match transaction.lock(args.wait.unwrap_or(Duration::ZERO)).await {
+        Ok(()) => {}
+        Err(Refusal::Held(by)) => return Ok(stop(transaction.stages, &by, Code::Held)),
+        Err(Refusal::Stopped) => return Ok(stop(transaction.stages, "interrupted", Code::Interrupted)),
+        Err(Refusal::Unproven(Unproven::NotRun(why))) => return Ok(refuse(transaction.stages, &why)),
+        Err(Refusal::Unproven(Unproven::Defect(error))) => return Err(error),
+    }
+    let journal = match transaction.journal().await {
+        Ok(journal) => journal,
+        Err(Unproven::NotRun(why)) => {
+            transaction.stages.say(&why.reason);
+            return Ok(transaction.close(Code::DidNotRun).await);
+        }
+        Err(Unproven::Defect(error)) => return Err(error),
+    };
+    let known = |journal: &Journal| journal.last_verified().map(|entry| entry.id.clone());
+    if known(&journal) != known(&planned.journal) {
+        transaction.stages.say("somebody else has released since the plan was made; look at it again");
+        return Ok(transaction.close(Code::Failed).await);
+    }
+    let back_to = journal.last_verified().cloned();
+    match go(&mut transaction, &planned, &journal).await {
+        Ok(Fate::Good) => accept(transaction).await,
+        Ok(Fate::Lost(why)) => Ok(transaction.abandon(Code::DidNotRun, &why)),
+        // Before anything was applied nothing is restored (R40).
+        Ok(cause) if !transaction.entry.has_applied() => {
+            let (became, why, code) = match cause {
+                Fate::Stopped => (Became::Interrupted, "stopped by a signal".to_owned(), Code::Interrupted),
+                Fate::Failed(why) => (Became::Failed, why, Code::Failed),
+                Fate::NotVerified(why) | Fate::Lost(why) => (Became::NotVerified, why, Code::DidNotRun),
+                Fate::Good => (Became::Failed, String::new(), Code::Failed),
+            };
+            transaction.stages.say(format!("{why}; nothing was changed"));
+            transaction.stages.go_back();
+            if let Err(Unproven::NotRun(why)) = transaction.conclude(became, &why).await {
+                return Ok(transaction.abandon(code, &why.reason));
+            }
+            Ok(transaction.close(code).await)
+        }
+        Ok(cause) => match transaction.restore(&cause, back_to).await {
+            Ok(code) => Ok(transaction.close(code).await),
+            Err(Fate::Stopped) => Ok(transaction.abandon(Code::Interrupted, "a second signal")),
+            Err(Fate::Lost(why)) => Ok(transaction.abandon(Code::DidNotRun, &why)),
+            Err(Fate::Failed(why) | Fate::NotVerified(why)) => Ok(transaction.abandon(Code::RollbackFailed, &why)),
+            Err(Fate::Good) => Ok(transaction.close(Code::RollbackFailed).await),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+/// The namespace comes first: lock and journal lie in it.
+async fn make_namespace(transaction: &Transaction, manifests: &Manifests) -> Result<(), Trouble> {
+    let path = format!("/api/v1/namespaces/{}", transaction.release.namespace);
+    if transaction.kube.get(&path).await?.is_none() {
+        let bare =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": transaction.release.namespace}});
+        transaction.kube.apply(&path, manifests.namespace().unwrap_or(&bare), false).await?;
+    }
+    Ok(())
+}
+
+/// Everything forward. What is no [`Fate::Good`] is undone by the caller.
+async fn go(transaction: &mut Transaction, planned: &Planned, journal: &Journal) -> Result<Fate> {
+    match forward(transaction, planned, journal).await {
+        Ok(fate) => Ok(fate),
+        Err(Unproven::NotRun(why)) if transaction.stages.is_stopped() => {
+            drop(why);
+            Ok(Fate::Stopped)
+        }
+        Err(why @ Unproven::NotRun(_)) => Ok(why.into()),
+        Err(Unproven::Defect(error)) => Ok(Fate::Failed(format!("a defect of the pipeline: {error:#}"))),
+    }
+}
+
+async fn forward(transaction: &mut Transaction, planned: &Planned, journal: &Journal) -> Result<Fate, Unproven> {
+    transaction.entry.started = transaction.now();
+    // Whoever did these is gone, for the lock is ours.
+    for gone in journal.entries.iter().filter(|entry| entry.outcome == Became::Running) {
+        let mut entry = gone.clone();
+        entry.outcome = Became::Interrupted;
+        entry.reason = "its process was gone; this release goes on from there".to_owned();
+        entry.ended = transaction.now();
+        transaction.stages.say(format!("release {} was never ended: its process is gone", entry.id));
+        transaction.book.put(&entry).await?;
+    }
+    transaction.step(Step::Begun, "").await?;
+    let prepared = prepare(transaction, planned).await?;
+    transaction.entry.template.clone_from(&prepared.template);
+    transaction.entry.configs.clone_from(&prepared.configs);
+    if transaction.stages.is_stopped() {
+        return Ok(Fate::Stopped);
+    }
+    transaction.step(Step::Applying, &prepared.workload).await?;
+    transaction.remove_arms().await?;
+    let least = planned.manifests.least_replicas(&transaction.release);
+    let kept: Vec<Value> = prepared.objects.iter().filter(|object| object["kind"] != "Secret").cloned().collect();
+    let id = transaction.entry.id.clone();
+    transaction.book.keep_objects(&id, &kept).await?;
+    if planned.strategy == Strategy::Canary {
+        match transaction.compare(&planned.manifests, &planned.chosen, journal, &prepared).await? {
+            Fate::Good => {}
+            fate => return Ok(fate),
+        }
+    }
+    let is_second = planned.strategy == Strategy::BlueGreen && journal.last_verified().is_some();
+    let first = if is_second { beside(transaction, &prepared) } else { prepared.clone() };
+    transaction.step(Step::Watching, &prepared.workload).await?;
+    let report = transaction.roll_out("rollout", &first, least, false).await;
+    let fate = Fate::of(&report, transaction.stages.is_stopped());
+    if fate != Fate::Good {
+        return Ok(fate);
+    }
+    transaction.step(Step::Verifying, "").await?;
+    let subject = Subject { template: &prepared.template, serves: !is_second, load: true };
+    let fate = transaction.verify(&subject, "").await;
+    if fate != Fate::Good || !is_second {
+        return Ok(fate);
+    }
+    transaction.step(Step::Promoting, "the Service is moved").await?;
+    let report = transaction.roll_out("promote", &prepared, least, false).await;
+    let fate = Fate::of(&report, transaction.stages.is_stopped());
+    if fate != Fate::Good {
+        return Ok(fate);
+    }
+    let subject = Subject { template: &prepared.template, serves: true, load: false };
+    Ok(transaction.verify(&subject, "-promoted").await)
+}
+
+/// Makes the Secret and fills the objects with its name.
+async fn prepare(transaction: &mut Transaction, planned: &Planned) -> Result<Prepared, Unproven> {
+    let (kube, release) = (transaction.kube.clone(), transaction.release.clone());
+    let mut named = Named::default();
+    if !release.secret.is_empty() {
+        let mut made = [0; 32];
+        getrandom::fill(&mut made).map_err(|e| anyhow::anyhow!("no random numbers: {e}"))?;
+        let key = secrets::key(&kube, &release.namespace, made).await?;
+        named = plan::secret(&kube, &release, &planned.values, None, key).await?;
+        transaction.make_secret(&named.name, &planned.values).await?;
+    }
+    Ok(planned.manifests.fill(&release, &filling(&planned.chosen, &named.name, planned.track)))
+}
+
+/// The objects without the Service that users reach, and with one that leads to the new Deployment alone.
+fn beside(transaction: &Transaction, prepared: &Prepared) -> Prepared {
+    let mut prepared = prepared.clone();
+    let (service, preview) = (transaction.release.service.clone(), transaction.preview());
+    for object in &mut prepared.objects {
+        if object["kind"] == "Service" && object["metadata"]["name"] == *service {
+            object["metadata"]["name"] = json!(preview);
+            if let Some(spec) = object["spec"].as_object_mut() {
+                // An address or a port of its own belongs to the one that users reach.
+                spec.remove("loadBalancerIP");
+                spec.insert("type".to_owned(), json!("ClusterIP"));
+                for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+                    port.as_object_mut().map(|port| port.remove("nodePort"));
+                }
+            }
+        }
+    }
+    prepared
+}
+
+/// The journal first; what cannot be told to others is a warning from then on.
+async fn accept(mut transaction: Transaction) -> Result<Done> {
+    transaction.stages.go_back();
+    let accepted = match transaction.step(Step::Accepting, "").await {
+        Ok(()) => transaction.conclude(Became::Verified, "").await,
+        Err(why) => Err(why),
+    };
+    let journal = match accepted {
+        Ok(journal) => journal,
+        Err(Unproven::NotRun(why)) => return Ok(transaction.abandon(Code::DidNotRun, &why.reason)),
+        Err(Unproven::Defect(error)) => return Err(error),
+    };
+    let kept = journal.kept(transaction.release.keep);
+    match transaction.book.tidy(&kept).await {
+        Ok(0) => {}
+        Ok(removed) => transaction.stages.say(format!("{removed} objects of older releases were removed")),
+        Err(trouble) => transaction.stages.say(format!("older releases were not tidied: {trouble}")),
+    }
+    let (name, image) = (&transaction.environment.name, &transaction.entry.image);
+    transaction.stages.say(format!("[{name}] {image} serves and is verified (release {})", transaction.entry.id));
+    Ok(transaction.close(Code::Passed).await)
+}

@@ -1,0 +1,194 @@
+//! The way back: to the last release that was verified, never to "the one before"; and where there is none, to nothing.
+
+use serde_json::Value;
+
+use super::transaction::{Fate, Transaction, scale};
+use super::verify::Subject;
+use crate::exit::Code;
+use crate::release::journal::{Entry, Outcome, Step};
+use crate::release::manifests::Prepared;
+use crate::verdict::{NotRun, Unproven};
+
+/// How a way back ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Restored {
+    /// The last verified release serves again, and is verified.
+    Healthy(String),
+    /// There is none: the new workload is scaled to nothing.
+    Scaled,
+    /// It did not work.
+    Failed(String),
+    /// The API cannot be reached.
+    Lost(String),
+    /// A second signal.
+    Stopped,
+}
+
+impl Transaction {
+    /// Undoes what was applied, says what became of it in the journal, and tells the exit code.
+    ///
+    /// `cause` is why. Nothing but a second signal stops it.
+    pub async fn restore(&mut self, cause: &Fate, back_to: Option<Entry>) -> Result<Code, Fate> {
+        self.stages.go_back();
+        let (became, reason) = match cause {
+            Fate::Failed(why) => (Outcome::Failed, why.clone()),
+            Fate::NotVerified(why) => (Outcome::NotVerified, why.clone()),
+            Fate::Stopped => (Outcome::Interrupted, "stopped by a signal".to_owned()),
+            Fate::Lost(why) => return Err(Fate::Lost(why.clone())),
+            Fate::Good => (Outcome::Failed, String::new()),
+        };
+        let first_line = reason.lines().next().unwrap_or_default().to_owned();
+        self.stages.say(format!("[{}] {}: {first_line}", self.environment.name, in_words(became)));
+        let begun = std::time::Instant::now();
+        let restored = match back_to {
+            Some(entry) => self.bring_back(&entry).await,
+            None => self.scale_to_nothing().await,
+        };
+        let took = begun.elapsed().as_secs_f64();
+        let (code, words) = match &restored {
+            Restored::Healthy(id) => {
+                self.entry.restored.clone_from(id);
+                (Code::RolledBack, format!("release {id} serves again and is verified, {took:.1} s after the decision"))
+            }
+            Restored::Scaled => {
+                (Code::Failed, "there is no verified release to go back to: the new workload is scaled to 0".to_owned())
+            }
+            Restored::Failed(why) => (Code::RollbackFailed, format!("the way back failed: {why}")),
+            Restored::Lost(why) => return Err(Fate::Lost(why.clone())),
+            Restored::Stopped => return Err(Fate::Stopped),
+        };
+        self.stages.say(format!("[{}] {words}", self.environment.name));
+        let told = if code == Code::RollbackFailed { format!("{reason}; {words}") } else { reason };
+        if let Err(why) = self.conclude(became, &told).await {
+            return Err(why.into());
+        }
+        let code = if *cause == Fate::Stopped { code.and(Code::Interrupted) } else { code };
+        Ok(code)
+    }
+
+    async fn bring_back(&mut self, entry: &Entry) -> Restored {
+        match self.reapply(entry, Step::Restoring, Step::VerifyingRestored, "restore").await {
+            Ok(Fate::Good) => {
+                if let Err(Unproven::NotRun(why)) = self.put_aside(entry).await {
+                    self.stages.say(format!("what is left of the release was not put aside: {}", why.reason));
+                }
+                Restored::Healthy(entry.id.clone())
+            }
+            Ok(Fate::Stopped) | Err(Fate::Stopped) => Restored::Stopped,
+            Ok(Fate::Lost(why)) | Err(Fate::Lost(why)) => Restored::Lost(why),
+            Ok(Fate::Failed(why) | Fate::NotVerified(why)) | Err(Fate::Failed(why) | Fate::NotVerified(why)) => {
+                Restored::Failed(why)
+            }
+            Err(Fate::Good) => Restored::Failed(String::new()),
+        }
+    }
+
+    /// Applies the objects of an older release, waits for its own pods, and verifies them.
+    pub async fn reapply(&mut self, entry: &Entry, applying: Step, verifying: Step, part: &str) -> Result<Fate, Fate> {
+        self.step(applying, &format!("release {} ({})", entry.id, entry.image)).await?;
+        let objects = self.book.objects(&entry.id).await?;
+        let objects =
+            objects.ok_or_else(|| Fate::Failed(format!("the objects of release {} are no longer kept", entry.id)))?;
+        let least = least_replicas(&objects);
+        let workload = crate::release::manifests::Track::of(&entry.track).of_workload(&self.release.workload);
+        let prepared = Prepared { objects, template: entry.template.clone(), workload, configs: entry.configs.clone() };
+        // Somebody's hand in between does not stop a way back.
+        let report = self.roll_out(part, &prepared, least, true).await;
+        let fate = Fate::of(&report, self.stages.is_stopped());
+        if fate != Fate::Good {
+            return Ok(fate);
+        }
+        self.step(verifying, "").await?;
+        let template = entry.template.clone();
+        let subject = Subject { template: &template, serves: true, load: false };
+        let suffix = if part == "rollout" { String::new() } else { format!("-{part}d") };
+        Ok(self.verify(&subject, &suffix).await)
+    }
+
+    /// What a failed release has left beside the one that serves: a second Deployment is scaled to nothing, so that its
+    /// objects can be looked at; arms of a comparison go.
+    async fn put_aside(&mut self, serving: &Entry) -> Result<(), Unproven> {
+        self.remove_arms().await?;
+        if self.entry.track == serving.track || self.entry.track.is_empty() {
+            return Ok(());
+        }
+        let workload = crate::release::manifests::Track::of(&self.entry.track).of_workload(&self.release.workload);
+        self.scale_down(&workload).await?;
+        Ok(())
+    }
+
+    /// Scales a Deployment to nothing; its autoscaler leaves it alone from then on.
+    async fn scale_down(&self, workload: &str) -> Result<(), Unproven> {
+        let path = format!("/apis/apps/v1/namespaces/{}/deployments/{workload}", self.release.namespace);
+        if self.kube.get(&path).await?.is_some() {
+            scale(&self.kube, &path, 0).await?;
+        }
+        Ok(())
+    }
+
+    /// R22: a first release that fails is scaled to 0, and its objects stay to be looked at.
+    async fn scale_to_nothing(&mut self) -> Restored {
+        if let Err(why) = self.step(Step::Restoring, "there is no verified release: scaling to 0").await {
+            return restored(why.into());
+        }
+        let workload = crate::release::manifests::Track::of(&self.entry.track).of_workload(&self.release.workload);
+        let arms = self.remove_arms().await;
+        match arms.and(self.scale_down(&workload).await) {
+            Ok(()) => Restored::Scaled,
+            Err(why) => restored(why.into()),
+        }
+    }
+}
+
+fn restored(fate: Fate) -> Restored {
+    match fate {
+        Fate::Stopped => Restored::Stopped,
+        Fate::Lost(why) => Restored::Lost(why),
+        Fate::Failed(why) | Fate::NotVerified(why) => Restored::Failed(why),
+        Fate::Good => Restored::Failed(String::new()),
+    }
+}
+
+/// How few pods there may be, by the autoscaler among the objects.
+fn least_replicas(objects: &[Value]) -> u64 {
+    let autoscaler = objects.iter().find(|object| object["kind"] == "HorizontalPodAutoscaler");
+    autoscaler.and_then(|object| object["spec"]["minReplicas"].as_u64()).unwrap_or(1)
+}
+
+fn in_words(became: Outcome) -> &'static str {
+    match became {
+        Outcome::Failed => "the release failed",
+        Outcome::NotVerified => "the release could not be verified, which is no proof that it fails",
+        Outcome::Interrupted => "the release was stopped",
+        Outcome::Running | Outcome::Verified => "the release ended",
+    }
+}
+
+/// What stands in the way of a release that is gone back to.
+pub fn refusal(entry: &Entry, gone: &[String], has_objects: bool) -> Option<NotRun> {
+    let other = "name another one by --to DIGEST; `cargo xtask status` lists them";
+    if !has_objects {
+        return Some(NotRun::new(format!("the objects of release {} are no longer kept", entry.id), other));
+    }
+    if !gone.is_empty() {
+        let gone = gone.join("`, `");
+        return Some(NotRun::new(
+            format!("the configuration of release {} is no longer kept: `{gone}`", entry.id),
+            other,
+        ));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_longer_kept_is_no_way_back() {
+        let entry = Entry { id: "1".into(), ..Entry::default() };
+        assert_eq!(refusal(&entry, &[], true), None);
+        assert!(refusal(&entry, &["s-1".into()], true).unwrap().reason.contains("`s-1`"));
+        assert!(refusal(&entry, &[], false).unwrap().reason.contains("objects of release 1"));
+    }
+}
