@@ -3,6 +3,8 @@
 //! Pure parts stand beside their Kubernetes adapters. What is done in which order is the task's (`tasks/release`).
 
 pub mod book;
+pub mod diagnosis;
+pub mod follow;
 pub mod hold;
 pub mod journal;
 pub mod lock;
@@ -10,3 +12,4 @@ pub mod manifests;
 pub mod object;
 pub mod rollout;
 pub mod secrets;
+pub mod watch;
