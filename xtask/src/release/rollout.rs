@@ -15,10 +15,12 @@ mod containers;
 mod pods;
 pub mod pull;
 #[cfg(test)]
+mod real;
+#[cfg(test)]
 mod tests;
 
 /// The label by which the pods of a release are known: a hash of their template, on the template itself as well.
-pub const TEMPLATE_LABEL: &str = "forge.xtask/template";
+pub use super::manifests::TEMPLATE as TEMPLATE_LABEL;
 
 /// The longest message that is told of one fault, in characters.
 const LONGEST: usize = 1000;

@@ -42,6 +42,8 @@ pub async fn rollout(
     patience: Duration,
     on_progress: &mut OnProgress<'_>,
 ) -> Result<Watched, Trouble> {
+    // Patience is counted here, and over all that is followed.
+    let kube = &kube.patient(Duration::ZERO);
     let paths = paths(namespace, target);
     let mut follower = Follower::of(kube, paths.to_vec());
     let mut known = Known::default();

@@ -66,10 +66,13 @@ pub fn of(message: &str) -> Pull {
     }
 }
 
-/// The words that are no names: in no quotes and without a slash.
+/// The words that are no names: in no quotes, in no brackets (containerd's `[manifests TAG]`) and without a slash.
 fn words(message: &str) -> Vec<String> {
-    let unquoted: Vec<&str> = message.split('"').step_by(2).collect();
-    let words = unquoted.join(" ").to_lowercase();
+    let unquoted = message.split('"').step_by(2).collect::<Vec<_>>().join(" ");
+    let bracketed = unquoted.split('[').enumerate();
+    let free = bracketed
+        .map(|(index, part)| if index == 0 { part } else { part.split_once(']').map_or("", |(_, rest)| rest) });
+    let words = free.collect::<Vec<_>>().join(" ").to_lowercase();
     let words = words.split_whitespace().filter(|word| !word.contains('/') || word.starts_with("i/o"));
     words.map(|word| word.trim_matches(|c: char| ":,;.()[]".contains(c)).to_owned()).collect()
 }
@@ -97,6 +100,7 @@ mod tests {
                 "manifest for registry.example/a:1 not found: manifest unknown: manifest unknown".to_owned(),
                 Pull::Missing,
             ),
+            ("pulling from host r failed with status code [manifests 503]: 404 Not Found".to_owned(), Pull::Missing),
             ("name unknown: repository name not known to registry".to_owned(), Pull::Missing),
             (resolve("no match for platform in manifest: not found"), Pull::Missing),
             (
