@@ -18,7 +18,7 @@ struct Canary {
     plant: fn(&Guarded),
 }
 
-const CANARIES: [Canary; 12] = [
+const CANARIES: [Canary; 13] = [
     Canary {
         gate: "scan/secrets",
         rules: &["aws-access-token", "private-key", "forge-address-password", "forge-password"],
@@ -67,6 +67,12 @@ const CANARIES: [Canary; 12] = [
         gate: "scan/manifests",
         rules: &["schema", "no-schema"],
         plant: |guarded| bad_manifests(&guarded.project),
+    },
+    // The same file.
+    Canary {
+        gate: "scan/pod-security",
+        rules: &["privileged", "capabilities", "seccomp", "privilege-escalation", "run-as-non-root"],
+        plant: |_| (),
     },
     // The same file.
     Canary {

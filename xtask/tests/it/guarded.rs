@@ -344,6 +344,7 @@ spec:
       labels: {app: shop}
     spec:
       securityContext:
+        runAsNonRoot: true
         seccompProfile: {type: RuntimeDefault}
       containers:
       - name: shop
@@ -354,6 +355,8 @@ spec:
           runAsUser: 10001
           runAsGroup: 10001
           readOnlyRootFilesystem: true
+          allowPrivilegeEscalation: false
+          capabilities: {drop: [ALL]}
         resources:
           requests: {cpu: 100m, memory: 64Mi, ephemeral-storage: 16Mi}
           limits: {cpu: 100m, memory: 64Mi, ephemeral-storage: 16Mi}

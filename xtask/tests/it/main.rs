@@ -18,6 +18,7 @@ mod foreign_text;
 mod guarded;
 mod integration;
 mod interrupt;
+mod kubernetes;
 mod leftovers;
 mod merge;
 mod perf;

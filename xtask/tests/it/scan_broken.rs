@@ -10,7 +10,7 @@ use super::support::{Project, Ran};
 use xtask::verdict::Verdict;
 
 /// The gates that `scan` and `sbom` plan for the project, but for the one that needs no program.
-const GATES: [&str; 15] = [
+const GATES: [&str; 16] = [
     "scan/secrets",
     "scan/history",
     "scan/bandit",
@@ -20,6 +20,7 @@ const GATES: [&str; 15] = [
     "scan/workflows",
     "scan/actionlint",
     "scan/manifests",
+    "scan/pod-security",
     "scan/kube-score",
     "scan/shell",
     "sbom/python",
@@ -28,7 +29,10 @@ const GATES: [&str; 15] = [
     "sbom/outdated",
 ];
 
-/// Their programs, Kustomize apart: without it the two that look at what it renders would not be reached.
+/// Those that look at what Kustomize renders; the second has no other program.
+const RENDERED: [&str; 3] = ["scan/manifests", "scan/pod-security", "scan/kube-score"];
+
+/// Their programs, Kustomize apart: without it those that look at what it renders would not be reached.
 /// `python` is the one that holds an SBOM against its schema.
 const PROGRAMS: [&str; 12] = [
     "gitleaks",
@@ -234,7 +238,7 @@ fn plant(guarded: &Guarded) {
     project.write("run.sh", "#!/bin/sh\nrm -r $1\n");
     project.edit(".github/workflows/ci.yml", "run: cargo xtask ci", "run: echo ${{ github.event.pull_request.title }}");
     project.edit("k8s/base/shop.yaml", "replicas: 2", "replicsa: 2");
-    project.edit("k8s/base/shop.yaml", "runAsUser: 10001", "runAsUser: 10001\n          privileged: true");
+    project.edit("k8s/base/shop.yaml", "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false");
     guarded.osv.knows("idna", "PYSEC-2026-1", "HIGH", Some("99.0"));
     project.commit();
 }
@@ -296,13 +300,14 @@ fn a_scanner_that_does_not_do_its_whole_work() {
         }
         stage.replace_uv(&broken("uv"));
         let ran = stage.run("scan,sbom");
-        assert_unproved(&ran, &GATES, how);
+        let others: Vec<&str> = GATES.into_iter().filter(|gate| *gate != "scan/pod-security").collect();
+        assert_unproved(&ran, &others, how);
         assert_not_clean(project, &ran, how);
         assert_eq!(ran.gate("scan/rustsec").verdict, Verdict::Pass, "{}", ran.stdout);
         stage.replace("kustomize", &broken("kustomize"));
         stage.restore("actionlint");
-        let ran = stage.run("scan/manifests,scan/kube-score,scan/actionlint");
-        assert_unproved(&ran, &["scan/manifests", "scan/kube-score"], how);
+        let ran = stage.run("scan/manifests,scan/pod-security,scan/kube-score,scan/actionlint");
+        assert_unproved(&ran, &RENDERED, how);
         assert_did_not_run(&ran, "scan/actionlint", "shellcheck");
         assert_not_clean(project, &ran, how);
         stage.restore("kustomize");
@@ -365,6 +370,7 @@ fn a_scanner_that_is_not_there() {
         ("scan/workflows", "`zizmor` cannot be had"),
         ("scan/actionlint", "cannot be had"),
         ("scan/manifests", "`kustomize` cannot be had"),
+        ("scan/pod-security", "`kustomize` cannot be had"),
         ("scan/kube-score", "`kustomize` cannot be had"),
         ("scan/shell", "`shellcheck` cannot be had"),
         ("sbom/outdated", "`locks/tools.txt` pins no uv"),
@@ -394,9 +400,21 @@ fn a_report_that_is_cut_in_the_middle() {
         let uv = stage.place("uv");
         stage.replace_uv(&stage.half("uv", &uv, code));
         let ran = stage.run(tasks);
-        let gates: Vec<&str> = GATES.into_iter().filter(|id| tasks.contains(id.split('/').next().unwrap())).collect();
+        let is_asked = |id: &&str| tasks.contains(id.split('/').next().unwrap()) && *id != "scan/pod-security";
+        let gates: Vec<&str> = GATES.into_iter().filter(is_asked).collect();
         assert_unproved(&ran, &gates, code);
         assert_not_clean(project, &ran, code);
+    }
+    // Kustomize, cut anywhere, between two documents too, where what is left can be read and is clean.
+    PROGRAMS.iter().for_each(|program| stage.restore(program));
+    project.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    let (real, _) = stage.real("kustomize");
+    let first_alone = format!("#!/bin/sh\n{} \"$@\" | sed '/^---$/,$d'\nexit 0\n", real.display());
+    for (how, script) in [("in the middle", stage.half("kustomize", &real, "0")), ("after a document", first_alone)] {
+        stage.replace("kustomize", &script);
+        let ran = stage.run("scan/manifests,scan/pod-security,scan/kube-score");
+        assert_unproved(&ran, &RENDERED, how);
+        RENDERED.iter().for_each(|gate| assert_did_not_run(&ran, gate, "wrote half of its output"));
     }
 }
 

@@ -94,6 +94,7 @@ fn a_branch_cannot_bring_what_would_hide_its_weaknesses() {
         ("scan/workflows", "unpinned-uses", place(project, WORKFLOW, "@v7"), "not pinned"),
         ("scan/actionlint", "shellcheck", place(project, WORKFLOW, "run: |"), "SC2086"),
         ("scan/shell", "SC2086", place(project, "run.sh", "cd $1"), "Double quote"),
+        ("scan/pod-security", "privileged", place(project, MANIFEST, "privileged: true"), ""),
         ("scan/kube-score", "container-security-context-privileged", place(project, MANIFEST, "privileged: true"), ""),
         ("scan/deps-3.12", "PYSEC-2026-1", place(project, "locks/tests.txt", "idna"), "no version mends it yet"),
         ("scan/rustsec", "RUSTSEC-2026-0002", place(project, "Cargo.lock", "name = \"itoa\""), "Planted (mended in"),

@@ -143,6 +143,7 @@ fn dangerous_source_and_weak_configuration() {
             ("scan/dockerfile", "root-user", "Dockerfile:1", "names no other user"),
             ("scan/workflows", "template-injection", &injection, "code injection"),
             ("scan/actionlint", "expression", &injection, "potentially untrusted"),
+            ("scan/pod-security", "privileged", &privileged, "Deployment/shop: container `shop` has privileged: true"),
             ("scan/kube-score", "container-security-context-privileged", &privileged, "is privileged"),
         ],
     );
@@ -166,6 +167,42 @@ fn dangerous_source_and_weak_configuration() {
         project.edit("Dockerfile", "USER 10001\n", user);
         let ran = project.xtask(&["ci", "--only", "scan/dockerfile"]);
         assert_exactly(&ran, &[("scan/dockerfile", "root-user", &format!("Dockerfile:{line}"), "names no other user")]);
+        guarded.revert();
+    }
+}
+
+/// What a namespace with the label `enforce: restricted` would refuse, and no linter of ours had seen. Each in the place
+/// of words of the manifest: the gate that sees it, with the rule and the words that it leads to.
+#[test]
+fn what_the_api_server_would_refuse() {
+    let guarded = Guarded::green();
+    let project = &guarded.project;
+    let spec = "    spec:\n      securityContext:\n";
+    let host = |field: &str| spec.replace("    spec:\n", &format!("    spec:\n      {field}: true\n"));
+    let volume = spec.replace("spec:\n", "spec:\n      volumes:\n      - name: host\n        hostPath: {path: /}\n");
+    let capabilities = "capabilities: {drop: [ALL]}";
+    for (words, planted, rule, leads_to) in [
+        (spec, host("hostNetwork"), "host-namespaces", "hostNetwork: true"),
+        (spec, host("hostPID"), "host-namespaces", "hostPID: true"),
+        (spec, volume, "volume-types", "hostPath:"),
+        (capabilities, "capabilities: {drop: [ALL], add: [NET_RAW]}".to_owned(), "capabilities", "NET_RAW"),
+        (capabilities, String::new(), "capabilities", "name: shop"),
+        ("        runAsNonRoot: true\n", String::new(), "run-as-non-root", "name: shop"),
+        ("        seccompProfile: {type: RuntimeDefault}\n", String::new(), "seccomp", "name: shop"),
+        (
+            "allowPrivilegeEscalation: false",
+            "allowPrivilegeEscalation: true".to_owned(),
+            "privilege-escalation",
+            "allowPrivilegeEscalation: true",
+        ),
+        ("          allowPrivilegeEscalation: false\n", String::new(), "privilege-escalation", "name: shop"),
+        ("containerPort: 8080", "containerPort: 8080, hostPort: 80".to_owned(), "host-ports", "hostPort: 80"),
+    ] {
+        project.edit(MANIFEST, words, &planted);
+        let ran = project.xtask(&["ci", "--only", "scan/manifests,scan/pod-security"]);
+        let text = project.read(MANIFEST);
+        let line = text.lines().position(|line| line.contains(leads_to)).unwrap() + 1;
+        assert_exactly(&ran, &[("scan/pod-security", rule, &format!("{MANIFEST}:{line}"), "Deployment/shop")]);
         guarded.revert();
     }
 }

@@ -126,12 +126,12 @@ impl Streams {
 
     /// The finding, in the first source that has all the words, at the line of the last of them.
     pub fn place(&self, finding: Finding, words: &[&str]) -> Finding {
-        let has_all = |(_, text): &&(String, String)| words.iter().all(|word| text.contains(word));
+        let has_all = |(_, text): &&(String, String)| words.iter().all(|word| has(text, word));
         let Some((path, text)) = self.sources.iter().find(has_all) else {
             let first = self.streams.first().map(|stream| stream.name.clone());
             return finding.at(first, None);
         };
-        let line = words.last().and_then(|word| text.lines().position(|line| line.contains(word)));
+        let line = words.last().and_then(|word| text.lines().position(|line| has(line, word)));
         finding.at(path.clone(), line.and_then(|line| u32::try_from(line + 1).ok()))
     }
 
@@ -140,6 +140,16 @@ impl Streams {
         let placed = self.place(finding.clone(), words);
         if placed.line.is_some() { placed } else { self.place(finding, &words[..words.len().saturating_sub(1)]) }
     }
+}
+
+/// Whether the text has the words, and not only as a part of longer ones.
+fn has(text: &str, words: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    let (first, last) = (words.starts_with(is_part), words.ends_with(is_part));
+    text.match_indices(words).any(|(at, _)| {
+        let (before, after) = (&text[..at], &text[at + words.len()..]);
+        !(first && before.ends_with(is_part) || last && after.starts_with(is_part))
+    })
 }
 
 /// Documents that hold more than comments.
@@ -199,6 +209,21 @@ mod tests {
         assert_eq!(whole(END), Some(""));
         for cut in 0..text.len() {
             assert_eq!(whole(&text[..cut]), None, "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_word_is_not_found_in_a_longer_one() {
+        for (text, words, is_there) in [
+            ("minReplicas: 3", "minReplica", false),
+            ("minReplicas: 3\nminReplica: 3", "minReplica", true),
+            ("name: shop-redis", "name: shop", false),
+            ("rename: shop", "name: shop", false),
+            ("- name: shop", "name: shop", true),
+            ("image: x", "image:", true),
+            ("add: [NET_RAW]", "NET_RAW", true),
+        ] {
+            assert_eq!(has(text, words), is_there, "{text:?} {words:?}");
         }
     }
 
