@@ -12,6 +12,7 @@ pub mod download;
 pub mod environment;
 pub mod git;
 pub mod git_index;
+pub mod github;
 pub mod golang;
 pub mod http;
 pub mod kube;

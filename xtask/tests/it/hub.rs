@@ -1,0 +1,289 @@
+//! A GitHub on loopback that answers as its documentation has it: tags, deployments, settings, pages, limits, stumbles.
+
+#![allow(dead_code, reason = "the tests of the client and those of the program each use a part of it")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+/// The only token that it takes.
+pub const TOKEN: &str = "ghp_a-token-of-the-tests";
+
+/// The only repository that it has.
+pub const REPOSITORY: &str = "forge/shop";
+
+/// One request.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    pub method: String,
+    /// Relative to the repository.
+    pub path: String,
+    pub query: BTreeMap<String, String>,
+    /// Names in lower case.
+    pub headers: BTreeMap<String, String>,
+    pub body: Value,
+}
+
+/// What happens to one request in place of, or on top of, the right answer.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// This is answered, and nothing is done.
+    Instead(u16, Vec<(&'static str, String)>, Value),
+    /// It is done, and the connection is closed without an answer.
+    DoneAndLost,
+    /// The connection is closed at once.
+    Lost,
+    /// This is sent as it stands.
+    Raw(String),
+}
+
+#[derive(Default)]
+struct State {
+    refs: BTreeMap<String, (String, String)>,
+    tags: BTreeMap<String, Value>,
+    deployments: Vec<Value>,
+    statuses: Vec<(u64, Value)>,
+    /// `METHOD path` → status and body of what only has to be read.
+    settings: BTreeMap<String, (u16, Value)>,
+    faults: VecDeque<Fault>,
+    asked: Vec<Asked>,
+    page: usize,
+}
+
+/// It answers as long as the test's process lives.
+pub struct Hub {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+impl Hub {
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(Mutex::new(State { page: 100, ..State::default() }));
+        let shared = state.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let shared = shared.clone();
+                std::thread::spawn(move || serve(stream, address, &shared));
+            }
+        });
+        Self { address, state }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The next request meets this, then the next one that.
+    pub fn fails(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.state.lock().unwrap().faults.extend(faults);
+    }
+
+    /// What a path of the repository answers.
+    pub fn sets(&self, path: &str, status: u16, body: Value) {
+        self.state.lock().unwrap().settings.insert(path.to_owned(), (status, body));
+    }
+
+    /// How many entries a page has.
+    pub fn pages(&self, size: usize) {
+        self.state.lock().unwrap().page = size;
+    }
+
+    /// A tag that is there: lightweight, or by an object of its own.
+    pub fn has_tag(&self, name: &str, sha: &str, annotated: bool) {
+        let mut state = self.state.lock().unwrap();
+        let object = if annotated { format!("tag-of-{sha}") } else { sha.to_owned() };
+        if annotated {
+            state.tags.insert(object.clone(), json!({"object": {"type": "commit", "sha": sha}}));
+        }
+        state.refs.insert(format!("refs/tags/{name}"), (if annotated { "tag" } else { "commit" }.to_owned(), object));
+    }
+
+    /// The commit and the message of a tag.
+    pub fn tag(&self, name: &str) -> Option<Value> {
+        let state = self.state.lock().unwrap();
+        let (_, object) = state.refs.get(&format!("refs/tags/{name}"))?;
+        state.tags.get(object).cloned()
+    }
+
+    pub fn deployments(&self) -> Vec<Value> {
+        self.state.lock().unwrap().deployments.clone()
+    }
+
+    pub fn statuses(&self) -> Vec<(u64, Value)> {
+        self.state.lock().unwrap().statuses.clone()
+    }
+
+    /// Everything that was asked since the last time, as `METHOD path`.
+    pub fn asked(&self) -> Vec<String> {
+        let asked = std::mem::take(&mut self.state.lock().unwrap().asked);
+        asked.iter().map(|one| format!("{} {}", one.method, one.path)).collect()
+    }
+
+    /// The same, whole.
+    pub fn requests(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.state.lock().unwrap().asked)
+    }
+}
+
+/// `{"message": …}` as GitHub says it.
+pub fn message(text: &str) -> Value {
+    json!({"message": text, "documentation_url": "https://docs.github.com/rest"})
+}
+
+type Reply = (u16, Vec<(&'static str, String)>, Value);
+
+fn serve(stream: TcpStream, address: SocketAddr, state: &Mutex<State>) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut writer = stream;
+    while let Some(asked) = read(&mut reader) {
+        let mut state = state.lock().unwrap();
+        state.asked.push(asked.clone());
+        let (status, headers, body) = match state.faults.pop_front() {
+            None => state.answer(&asked, address),
+            Some(Fault::Instead(status, headers, body)) => (status, headers, body),
+            Some(Fault::DoneAndLost) => {
+                state.answer(&asked, address);
+                return;
+            }
+            Some(Fault::Lost) => return,
+            Some(Fault::Raw(text)) => {
+                let _gone = writer.write_all(text.as_bytes());
+                return;
+            }
+        };
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let mut text = format!("HTTP/1.1 {status} X\r\ncontent-type: application/json; charset=utf-8\r\n");
+        for (name, value) in headers {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+        text.push_str(&format!("content-length: {}\r\n\r\n{body}", body.len()));
+        if writer.write_all(text.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn read(reader: &mut impl std::io::BufRead) -> Option<Asked> {
+    let mut first = String::new();
+    reader.read_line(&mut first).ok().filter(|count| *count > 0)?;
+    let mut asked = Asked::default();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim().split_once(':') else { break };
+        asked.headers.insert(name.to_lowercase(), value.trim().to_owned());
+    }
+    let length = asked.headers.get("content-length").map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    asked.body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    let mut words = first.split(' ');
+    asked.method = words.next()?.to_owned();
+    let (path, query) = words.next()?.split_once('?').map_or((first.split(' ').nth(1)?, ""), |both| both);
+    asked.path = path.strip_prefix(&format!("/repos/{REPOSITORY}")).unwrap_or(path).trim_start_matches('/').to_owned();
+    asked.query = query.split('&').filter_map(|pair| pair.split_once('=')).map(own).collect();
+    Some(asked)
+}
+
+fn own((name, value): (&str, &str)) -> (String, String) {
+    (name.to_owned(), value.to_owned())
+}
+
+impl State {
+    fn answer(&mut self, asked: &Asked, address: SocketAddr) -> Reply {
+        let refused = |status, text: &str| (status, vec![], message(text));
+        if asked.headers.get("authorization").map(String::as_str) != Some(&format!("Bearer {TOKEN}")) {
+            return refused(401, "Bad credentials");
+        }
+        let route = format!("{} {}", asked.method, asked.path);
+        if let Some((status, body)) = self.settings.get(&asked.path).filter(|_| asked.method == "GET").cloned() {
+            return self.paged(asked, status, body, address);
+        }
+        let body = &asked.body;
+        match route.as_str() {
+            "POST git/tags" => {
+                let sha = format!("object-{}", self.tags.len());
+                self.tags.insert(
+                    sha.clone(),
+                    json!({"message": body["message"], "tag": body["tag"], "object": {"type": body["type"], "sha": body["object"]}}),
+                );
+                (201, vec![], json!({"sha": sha, "tag": body["tag"]}))
+            }
+            "POST git/refs" => {
+                let name = body["ref"].as_str().unwrap().to_owned();
+                if self.refs.contains_key(&name) {
+                    return refused(422, "Reference already exists");
+                }
+                let sha = body["sha"].as_str().unwrap().to_owned();
+                self.refs.insert(name.clone(), ("tag".to_owned(), sha.clone()));
+                (201, vec![], json!({"ref": name, "object": {"type": "tag", "sha": sha}}))
+            }
+            "POST deployments" => {
+                let id = 1000 + self.deployments.len() as u64;
+                let mut made = body.clone();
+                made["id"] = json!(id);
+                made["sha"] = body["ref"].clone();
+                self.deployments.push(made.clone());
+                (201, vec![], made)
+            }
+            "GET deployments" => {
+                let fits = |one: &&Value| {
+                    ["sha", "environment", "task"]
+                        .iter()
+                        .all(|name| asked.query.get(*name).is_some_and(|value| one[*name] == **value))
+                };
+                let found: Vec<Value> = self.deployments.iter().rev().filter(fits).cloned().collect();
+                self.paged(asked, 200, json!(found), address)
+            }
+            _ => match route.split_once(' ').unwrap() {
+                ("GET", path) if path.starts_with("git/ref/tags/") => {
+                    match self.refs.get(&path.replacen("git/ref", "refs", 1)) {
+                        Some((kind, sha)) => (200, vec![], json!({"object": {"type": kind, "sha": sha}})),
+                        None => refused(404, "Not Found"),
+                    }
+                }
+                ("GET", path) if path.starts_with("git/tags/") => match self.tags.get(&path["git/tags/".len()..]) {
+                    Some(tag) => (200, vec![], tag.clone()),
+                    None => refused(404, "Not Found"),
+                },
+                ("POST", path) if path.starts_with("deployments/") && path.ends_with("/statuses") => {
+                    let id: u64 = path.split('/').nth(1).unwrap().parse().unwrap();
+                    if !self.deployments.iter().any(|one| one["id"] == id) {
+                        return refused(404, "Not Found");
+                    }
+                    self.statuses.push((id, body.clone()));
+                    (201, vec![], json!({"id": 1, "state": body["state"]}))
+                }
+                _ => refused(404, "Not Found"),
+            },
+        }
+    }
+
+    /// A list, or the list within an answer, page by page; anything else whole.
+    fn paged(&self, asked: &Asked, status: u16, mut body: Value, address: SocketAddr) -> Reply {
+        let list = match &mut body {
+            Value::Object(map) if map.contains_key("total_count") => map.values_mut().find(|value| value.is_array()),
+            list @ Value::Array(_) => Some(list),
+            _ => None,
+        };
+        let Some(Value::Array(all)) = list else { return (status, vec![], body) };
+        let number = |name: &str, or: usize| asked.query.get(name).map_or(or, |value| value.parse().unwrap());
+        let (page, size) = (number("page", 1), number("per_page", 30).min(self.page));
+        let last = all.len().div_ceil(size).max(1);
+        *all = all.iter().skip((page - 1) * size).take(size).cloned().collect();
+        let mut query = asked.query.clone();
+        let mut link = |page: usize, relation: &str| {
+            query.insert("page".to_owned(), page.to_string());
+            let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            format!("<http://{address}/repos/{REPOSITORY}/{}?{}>; rel=\"{relation}\"", asked.path, query.join("&"))
+        };
+        let links =
+            if page < last { format!("{}, {}", link(page + 1, "next"), link(last, "last")) } else { link(1, "first") };
+        (status, vec![("link", links)], body)
+    }
+}
