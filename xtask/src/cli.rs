@@ -112,6 +112,8 @@ enum Task {
     Rollback(release::RollbackArgs),
     /// Say what this machine has, what is missing, and the command that gets it
     Doctor,
+    /// Say what this machine has, what is missing, and the command that gets it; or whether GitHub's settings are right
+    Doctor(doctor::Args),
     /// Check the pipeline's own code: format, lints, tests
     SelfTest,
     /// Look after the stored results
@@ -243,6 +245,7 @@ impl Run {
             }
             Task::Rollback(args) => release::rollback::gates(args),
             Task::Doctor => doctor::plan(ctx),
+            Task::Doctor(args) => doctor::plan(ctx, *args)?,
             Task::SelfTest => self_test::plan(ctx),
             Task::Ci(_) | Task::Cache(_) => ci::all_gates(ctx),
             Task::Bench { .. } | Task::Completions { .. } => vec![],
@@ -279,6 +282,7 @@ impl Run {
             Task::Deploy(args) => release::deploy::run(ctx, cancel, events, args, self.dry_run).await?,
             Task::Rollback(args) => release::rollback::run(ctx, cancel, events, args, self.dry_run).await?,
             Task::Doctor => self.check("doctor", false, cancel, events).await?,
+            Task::Doctor(_) => self.check("doctor", false, cancel, events).await?,
             Task::SelfTest => self.check("self-test", false, cancel, events).await?,
             Task::Bench { args } => {
                 let flags = [("--json", self.display.json), ("--list", self.dry_run)];

@@ -15,6 +15,7 @@ use crate::exit::UsageError;
 
 mod container;
 mod environment;
+mod github;
 mod integration;
 mod perf;
 mod policy;
@@ -27,6 +28,7 @@ mod values;
 
 pub use container::{Container, StandIn};
 pub use environment::{Environment, is_http};
+pub use github::{Github, Guarded, Permissions};
 pub use integration::Integration;
 pub use perf::{Executor, Load, Perf, Scenario, Stage};
 pub use policy::{Ignore, Licences, Policy, Vulnerabilities};
@@ -94,6 +96,8 @@ pub struct Config {
     pub registry: Option<Registry>,
     /// Whose signature of an image counts.
     pub signing: Option<Signing>,
+    /// What the settings of the repository on GitHub have to be.
+    pub github: Option<Github>,
     /// What breaks a gate that scans.
     #[serde(default)]
     pub policy: Policy,
@@ -335,6 +339,7 @@ impl Config {
         self.perf.iter().try_for_each(|perf| perf.check(&requests))?;
         self.registry.as_ref().map_or(Ok(()), Registry::check)?;
         self.signing.as_ref().map_or(Ok(()), Signing::check)?;
+        self.github.as_ref().map_or(Ok(()), Github::check)?;
         self.container.as_ref().map_or(Ok(()), Container::check)?;
         if self.container.is_some() && self.service.is_none() {
             return Err("[container] needs [service]".into());

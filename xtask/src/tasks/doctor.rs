@@ -1,6 +1,11 @@
 //! `doctor`: what the pipeline needs, whether this machine has it, and the one command that gets what is missing.
 //!
-//! Each thing is a gate, so that the report and the exit code say it as everywhere.
+//! Each thing is a gate, so that the report and the exit code say it as everywhere. With `--github` it is the
+//! repository's settings that are looked at, and nothing of the machine.
+
+mod github;
+
+use anyhow::Result;
 
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, action};
@@ -11,8 +16,23 @@ use crate::tools::environment::Spec;
 use crate::tools::{containers, golang, program, redis};
 use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Work};
 
-/// One gate for each thing that some declared subject needs. None of them is ever taken from the cache.
-pub fn plan(ctx: &Ctx) -> Vec<Gate> {
+/// `cargo xtask doctor`
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Args {
+    /// Hold the settings of the repository on GitHub against [github] of pipeline.toml instead: protection of branches,
+    /// environments, the required check, what a job's token may do. Needs GITHUB_TOKEN or GH_TOKEN, of somebody who may
+    /// read them (administration)
+    #[arg(long)]
+    github: bool,
+}
+
+/// The gates that were asked for. None of them is ever taken from the cache.
+pub fn plan(ctx: &Ctx, args: Args) -> Result<Vec<Gate>> {
+    if args.github { github::plan(ctx) } else { Ok(machine(ctx)) }
+}
+
+/// One gate for each thing that some declared subject needs.
+fn machine(ctx: &Ctx) -> Vec<Gate> {
     let config = &ctx.config;
     let mut gates = vec![
         gate("git", "programs", |session| async move {

@@ -104,6 +104,11 @@ impl GitHub {
         Ok(Self { repository, http, base, token: header, redactor, cancel, wait })
     }
 
+    /// The page of the repository's settings where a person changes them: `branches`, `environments`, `actions`.
+    pub fn settings_page(&self, page: &str) -> String {
+        format!("{}/{}/settings/{page}", place::web(&self.base), self.repository)
+    }
+
     /// `GET`.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Trouble> {
         let ask = Ask::new(Method::GET, path);

@@ -53,6 +53,8 @@ const GUARDED: &[(&str, Weaker)] = &[
     ("smoke.requests", Weaker::Shrunk),
     ("signing.identities", Weaker::Grown),
     ("signing.key", Weaker::Grown),
+    ("github.branches", Weaker::Shrunk),
+    ("github.reviews", Weaker::Lower),
     ("policy.breaks_at", Weaker::Severer("low")),
     ("policy.max_age", Weaker::Longer("1h")),
     ("policy.database_max_age", Weaker::Longer("7d")),

@@ -47,6 +47,11 @@ impl Repository {
     }
 }
 
+/// Where people find what the API at `base` tells of.
+pub(super) fn web(base: &str) -> &str {
+    if base == API { "https://github.com" } else { base.trim_end_matches("/api/v3") }
+}
+
 /// The host of an address, without its port.
 fn host_of(address: &str) -> Option<&str> {
     address.split_once("://")?.1.split(['/', ':']).next()
