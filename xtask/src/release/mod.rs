@@ -13,3 +13,7 @@ pub mod object;
 pub mod rollout;
 pub mod secrets;
 pub mod watch;
+//! What a release is: what is remembered of it, and what proves it to others. Pure.
+
+pub mod evidence;
+pub mod journal;
