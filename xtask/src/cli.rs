@@ -15,6 +15,7 @@ use crate::report::{self, Display};
 use crate::tasks::checks::{self, Checks, Done};
 use crate::tasks::{
     bench, cache, ci, container, docs, doctor, integration, perf, policy, pre_commit, release, sbom, scan, self_test,
+    bench, cache, ci, container, docs, doctor, evidence, integration, perf, policy, pre_commit, sbom, scan, self_test,
     signing, smoke, test_matrix, tools,
 };
 use crate::tools::cancel::Cancel;
@@ -112,6 +113,9 @@ enum Task {
     Rollback(release::RollbackArgs),
     /// Say what this machine has, what is missing, and the command that gets it
     Doctor,
+    /// Put the evidence of releases into one signed file, and verify such a file
+    #[command(subcommand)]
+    Evidence(evidence::Args),
     /// Say what this machine has, what is missing, and the command that gets it; or whether GitHub's settings are right
     Doctor(doctor::Args),
     /// Check the pipeline's own code: format, lints, tests
@@ -245,6 +249,7 @@ impl Run {
             }
             Task::Rollback(args) => release::rollback::gates(args),
             Task::Doctor => doctor::plan(ctx),
+            Task::Evidence(args) => evidence::plan(ctx, args)?,
             Task::Doctor(args) => doctor::plan(ctx, *args)?,
             Task::SelfTest => self_test::plan(ctx),
             Task::Ci(_) | Task::Cache(_) => ci::all_gates(ctx),
@@ -282,6 +287,7 @@ impl Run {
             Task::Deploy(args) => release::deploy::run(ctx, cancel, events, args, self.dry_run).await?,
             Task::Rollback(args) => release::rollback::run(ctx, cancel, events, args, self.dry_run).await?,
             Task::Doctor => self.check("doctor", false, cancel, events).await?,
+            Task::Evidence(_) => self.check("evidence", false, cancel, events).await?,
             Task::Doctor(_) => self.check("doctor", false, cancel, events).await?,
             Task::SelfTest => self.check("self-test", false, cancel, events).await?,
             Task::Bench { args } => {

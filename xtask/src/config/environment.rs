@@ -40,9 +40,14 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// The name that an alias stands for; `prod` is `production`.
+    pub fn full_name(name: &str) -> &str {
+        ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, full)| full)
+    }
+
     /// Reads `FOLDER/NAME.toml`; `prod` is `production`. Any mistake is a [`UsageError`].
     pub fn load(folder: &Path, name: &str) -> Result<Self, UsageError> {
-        let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, full)| full);
+        let name = Self::full_name(name);
         let path = folder.join(format!("{name}.toml"));
         let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
         if !is_name || OTHERS.contains(&name) || !path.is_file() {

@@ -27,6 +27,9 @@ pub struct Signing {
     /// `https://github.com/OWNER/REPOSITORY/.github/workflows/FILE@refs/heads/BRANCH`. No pattern is ever taken.
     #[serde(default)]
     pub identities: Vec<String>,
+    /// Who may sign the evidence of releases, where that is not who signs images; exactly, like `identities`.
+    #[serde(default)]
+    pub evidence: Vec<String>,
     /// Who vouches for them, exactly.
     #[serde(default)]
     pub issuer: String,
@@ -68,8 +71,13 @@ impl Signing {
         if by_identity && self.issuer.is_empty() {
             return Err("[signing] has `identities` and no `issuer`".to_owned());
         }
-        match self.identities.iter().find(|identity| identity.trim().is_empty() || identity.contains(['*', '^', '$'])) {
-            Some(pattern) => Err(format!("signing.identities: `{pattern}` is no exact identity")),
+        if !by_identity && !self.evidence.is_empty() {
+            return Err("signing.evidence names identities, and [signing.key] signs".to_owned());
+        }
+        let all = self.identities.iter().chain(&self.evidence);
+        let mut all = all.filter(|identity| identity.trim().is_empty() || identity.contains(['*', '^', '$']));
+        match all.next() {
+            Some(pattern) => Err(format!("[signing]: `{pattern}` is no exact identity")),
             None => Ok(()),
         }
     }
@@ -107,6 +115,8 @@ mod tests {
         for (text, wrong) in [
             (format!("{source}{issuer}identities = [\"https://github.com/o/r/w@refs/heads/main\"]\n"), None),
             (format!("{source}[key]\npublic = \"cosign.pub\"\n"), None),
+            (format!("{source}evidence = [\"x\"]\n[key]\npublic = \"cosign.pub\"\n"), Some("signing.evidence")),
+            (format!("{source}{issuer}identities = [\"x\"]\nevidence = [\"*\"]\n"), Some("no exact identity")),
             (source.to_owned(), Some("either")),
             (format!("{source}{issuer}identities = [\"x\"]\n[key]\npublic = \"cosign.pub\"\n"), Some("not both")),
             (format!("{source}identities = [\"x\"]\n"), Some("no `issuer`")),

@@ -11,6 +11,7 @@ pub mod ci;
 pub mod container;
 pub mod docs;
 pub mod doctor;
+pub mod evidence;
 pub mod integration;
 pub mod perf;
 pub mod policy;

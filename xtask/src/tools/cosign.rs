@@ -11,6 +11,8 @@ use serde_json::Value;
 use super::proc::Ended;
 use super::registry::{Trouble, trouble_of};
 
+pub mod blob;
+
 /// The in-toto predicate type of a plain signature, as cosign 3 writes it.
 pub const SIGNATURE: &str = "https://sigstore.dev/cosign/sign/v1";
 /// The predicate type of an SBOM, by CycloneDX.
@@ -73,6 +75,14 @@ pub struct Signing {
 /// `cosign verify-attestation …`: one predicate type of one image, by one signer.
 pub fn verify(signer: &Signer, root: Option<&Path>, predicate_type: &str, subject: &str) -> Vec<String> {
     let mut args = words(&["verify-attestation"]);
+    args.extend(by(signer, root));
+    args.extend(words(&["--type", predicate_type, subject]));
+    args
+}
+
+/// Who has to have signed, exactly.
+fn by(signer: &Signer, root: Option<&Path>) -> Vec<String> {
+    let mut args = Vec::new();
     match signer {
         Signer::Identity { identity, issuer } => {
             args.extend(words(&["--certificate-identity", identity, "--certificate-oidc-issuer", issuer]));
@@ -87,7 +97,6 @@ pub fn verify(signer: &Signer, root: Option<&Path>, predicate_type: &str, subjec
     if let Some(root) = root.filter(|_| signer.needs_root()) {
         args.extend(words(&["--trusted-root", &root.to_string_lossy()]));
     }
-    args.extend(words(&["--type", predicate_type, subject]));
     args
 }
 

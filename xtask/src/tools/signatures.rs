@@ -10,6 +10,7 @@ use super::attested::{Expected, KINDS, Kind, REVISION, judge, revision_of};
 use super::catalog::COSIGN;
 use super::command::Command;
 use super::cosign::{self, Answer, Signer};
+use super::machine::Machine;
 use super::proc::Runner;
 use super::program;
 use super::reference::{Reference, Subject};
@@ -62,6 +63,12 @@ impl Demand {
             return Err(NotRun::new(reason, "sign into a transparency log, and set signing.key.log = true"));
         }
         Ok(Self { signers, root: beside(&signing.trusted_root), source: signing.source.clone() })
+    }
+
+    /// The same for the evidence of releases, which other identities may sign than those of images.
+    pub fn of_evidence(ctx: &Ctx, signing: &Signing) -> Result<Self, NotRun> {
+        let identities = if signing.evidence.is_empty() { &signing.identities } else { &signing.evidence };
+        Self::of(ctx, &Signing { identities: identities.clone(), ..signing.clone() })
     }
 
     /// Of all who may sign only this one, for what not everybody may release.
@@ -178,25 +185,34 @@ impl Cosign {
     }
 }
 
-/// What signatures are trusted by: the configuration's, or what Sigstore's TUF repository says now.
 async fn trusted_root(registry: &Registry<'_>, demand: &Demand) -> Result<Option<PathBuf>, Unproven> {
+    let cosign = Cosign::open(registry).await?;
+    root(registry.machine(), registry.runner(), &cosign.0, demand).await
+}
+
+/// What signatures are trusted by: the configuration's, or what Sigstore's TUF repository says now.
+pub async fn root(
+    machine: &Machine,
+    runner: &Runner,
+    cosign: &Command,
+    demand: &Demand,
+) -> Result<Option<PathBuf>, Unproven> {
     if !demand.signers.iter().any(Signer::needs_root) {
         return Ok(None);
     }
     if let Some(root) = &demand.root {
         if !root.is_file() {
-            let reason = format!("the trusted root `{}` is not there", registry.machine().shown(root));
+            let reason = format!("the trusted root `{}` is not there", machine.shown(root));
             return Err(NotRun::new(reason, "look at signing.trusted_root").into());
         }
         return Ok(Some(root.clone()));
     }
-    let folder = registry.machine().ctx.out.join("container");
+    let folder = machine.ctx.out.join("container");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
     let file = folder.join("trusted_root.json");
-    let cosign = Cosign::open(registry).await?;
     // An older one is no answer: keys are revoked in it.
     let _gone = std::fs::remove_file(&file);
-    let ended = patiently(registry.runner(), &cosign.0.args(cosign::public_root(&file))).await?;
+    let ended = patiently(runner, &cosign.clone().args(cosign::public_root(&file))).await?;
     if !ended.is_success() || !file.is_file() {
         let reason = format!("Sigstore's trusted root cannot be had: {}", ended.failure());
         return Err(NotRun::new(reason, "check the way to tuf-repo-cdn.sigstore.dev, then run it again").into());
@@ -215,6 +231,7 @@ mod tests {
         let mut signing = Signing {
             source: "https://s".into(),
             identities: vec![],
+            evidence: vec![],
             issuer: String::new(),
             trusted_root: String::new(),
             services: String::new(),
@@ -235,5 +252,10 @@ mod tests {
         signing.issuer = "https://i".into();
         let demand = Demand::of(&ctx, &signing).unwrap();
         assert!(demand.signers.iter().all(Signer::needs_root) && demand.signers.len() == 2);
+        assert_eq!(Demand::of_evidence(&ctx, &signing).unwrap(), demand);
+        signing.evidence = vec!["c".into()];
+        let named = |demand: Demand| demand.signers.iter().map(Signer::shown).collect::<Vec<_>>();
+        assert_eq!(named(Demand::of_evidence(&ctx, &signing).unwrap()), ["`c` of https://i"]);
+        assert_eq!(named(Demand::of(&ctx, &signing).unwrap()), ["`a` of https://i", "`b` of https://i"]);
     }
 }

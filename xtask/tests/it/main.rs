@@ -13,6 +13,7 @@ mod cache;
 mod canary;
 mod command_line;
 mod container;
+mod evidence;
 mod flaky;
 mod foreign_text;
 mod github;

@@ -68,11 +68,9 @@ fn any_one_changed_byte_is_noticed() {
     let sealed = seal(&collect(&material(&entries, &reports)).unwrap().1, &signature()).unwrap();
     let whole = open(&sealed).unwrap();
     for at in 0..sealed.len() {
-        for change in [1, 0x20, 0x80] {
-            let mut changed = sealed.clone();
-            changed[at] ^= change;
-            assert!(open(&changed).is_err(), "byte {at} of {} by {change}", sealed.len());
-        }
+        let mut changed = sealed.clone();
+        changed[at] ^= 1 << (at % 8);
+        assert!(open(&changed).is_err(), "byte {at} of {}", sealed.len());
     }
     for cut in [0, 1, 511, 512, sealed.len() / 2, sealed.len() - 512, sealed.len() - 1] {
         assert!(open(&sealed[..cut]).is_err(), "cut at {cut}");

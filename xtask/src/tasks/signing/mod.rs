@@ -22,6 +22,8 @@ use crate::exit::UsageError;
 use crate::tools::reference::{Reference, Subject};
 use crate::verdict::{NotRun, Severity, Unproven};
 
+pub(super) use sign::{credentials, with, write_no_services};
+
 /// The output folder of these commands below the store, unless `--out` names one: they read what the checks left in
 /// theirs, and a run clears the folder that it writes into.
 pub const FOLDER: &str = "release";

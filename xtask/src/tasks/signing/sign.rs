@@ -36,7 +36,7 @@ pub fn gate(ctx: &Ctx, config: &Config, signing: &Signing, args: &SignArgs) -> R
     if let Some(name) = image.as_ref().filter(|image| image.digest.is_none()) {
         return Err(UsageError(format!("`{name}` may come to name another image; name it by its digest")).into());
     }
-    let with = with(ctx, signing, args);
+    let with = with(ctx, signing, args.key.as_ref());
     let subject = placeholder(config, image.as_ref());
     let steps = steps(ctx, signing, args, &with, &subject);
     let (signing, args) = (signing.clone(), args.clone());
@@ -52,15 +52,23 @@ pub fn gate(ctx: &Ctx, config: &Config, signing: &Signing, args: &SignArgs) -> R
     })
 }
 
-fn with(ctx: &Ctx, signing: &Signing, args: &SignArgs) -> cosign::Signing {
+/// With what something is signed: by this key, or by the identity of this workflow.
+pub(in crate::tasks) fn with(ctx: &Ctx, signing: &Signing, key: Option<&String>) -> cosign::Signing {
     let (mut services, mut root) = services(ctx, signing);
     // A key whose signatures are in no log needs no service, and asks none.
-    let without_log = signing.key.as_ref().map_or(args.key.is_some(), |key| !key.log);
+    let without_log = signing.key.as_ref().map_or(key.is_some(), |key| !key.log);
     if without_log {
         services = Some(ctx.out.join("container/no-services.json"));
         root = Some(ctx.out.join("container/no-root.json"));
     }
-    cosign::Signing { key: args.key.clone(), services, root }
+    cosign::Signing { key: key.cloned(), services, root }
+}
+
+/// Writes what [`with`] names for a key whose signatures are in no log.
+pub(in crate::tasks) fn write_no_services(ctx: &Ctx) -> Result<()> {
+    [("no-services.json", NO_SERVICES), ("no-root.json", NO_ROOT)]
+        .iter()
+        .try_for_each(|(file, text)| write_atomically(&ctx.out.join("container").join(file), text.as_bytes()))
 }
 
 /// Everything that is signed, the report last: without it nothing is verified.
@@ -97,7 +105,7 @@ async fn run(
 ) -> Result<Outcome, Unproven> {
     let ctx = session.ctx();
     let subject = subject(ctx, image.as_ref())?;
-    let env = credentials(ctx, &args)?;
+    let env = credentials(ctx, args.key.as_ref())?;
     let report = read(&report(ctx, &args), "cargo xtask ci")?;
     let parts = read(&sbom(ctx, &args), "cargo xtask container sbom")?;
     serde_json::from_value::<Report>(report.clone())
@@ -122,10 +130,8 @@ async fn run(
         return Ok(outcome(1, refused));
     }
     write_json(&provenance_file(ctx), &provenance)?;
-    let with = with(ctx, &signing, &args);
-    for (file, text) in [("no-services.json", NO_SERVICES), ("no-root.json", NO_ROOT)] {
-        write_atomically(&ctx.out.join("container").join(file), text.as_bytes())?;
-    }
+    let with = with(ctx, &signing, args.key.as_ref());
+    write_no_services(ctx)?;
     let cosign = Cosign::open(&registry).await?;
     let mut signed = 0;
     for step in steps(ctx, &signing, &args, &with, &subject.to_string()) {
@@ -171,7 +177,7 @@ fn refused(ctx: &Ctx, subject: &Subject, expected: &Expected, said: [(Kind, &Val
 }
 
 /// What cosign needs to sign, and no other program gets.
-fn credentials(ctx: &Ctx, args: &SignArgs) -> Result<BTreeMap<String, String>, NotRun> {
+pub(in crate::tasks) fn credentials(ctx: &Ctx, key: Option<&String>) -> Result<BTreeMap<String, String>, NotRun> {
     let mut env = BTreeMap::new();
     let mut take = |name: &str, fix: &str| match ctx.var(name) {
         Some(value) => {
@@ -180,7 +186,7 @@ fn credentials(ctx: &Ctx, args: &SignArgs) -> Result<BTreeMap<String, String>, N
         }
         None => Err(NotRun::new(format!("{name} is not set"), fix)),
     };
-    match &args.key {
+    match key {
         Some(key) => {
             take(PASSWORD, "set it to the password of the key; it may be empty")?;
             if let Some(variable) = key.strip_prefix("env://") {

@@ -8,6 +8,7 @@ mod shop;
 mod sigstore;
 
 use serde_json::json;
+pub use shop::tool;
 use shop::{Registry, Shop, has_podman, is_possible};
 
 const BY_KEY: &str = "[signing.key]\npublic = \"ours.pub\"\nlog = false\n";
