@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use xtask::release::evidence::{open, read, seal};
 use xtask::release::journal::Entry;
 
-use super::signing::tool;
+use super::signing::sigstore::{But, Sigstore};
+use super::signing::{has_go, tool};
 use super::support::{Project, Ran};
 
 const PASSWORD: &str = "a-pass-word";
@@ -77,6 +78,9 @@ const BY_KEY: &str = "[signing.key]\npublic = \"ours.pub\"\nlog = false\n";
 
 #[test]
 fn what_a_key_signed_verifies_and_nothing_that_was_changed() {
+    if !has_go() {
+        return;
+    }
     let project = project(BY_KEY);
     let (ours, other) = (key(&project, "ours"), key(&project, "other"));
     let signed_by = |key: &std::path::Path| ["--key", key.to_str().unwrap(), "--reports", "reports"].map(str::to_owned);
@@ -134,6 +138,9 @@ fn what_a_key_signed_verifies_and_nothing_that_was_changed() {
 
 #[test]
 fn what_is_missing_is_said_and_nothing_is_no_evidence() {
+    if !has_go() {
+        return;
+    }
     let mut project = project(BY_KEY);
     let ours = key(&project, "ours");
     let signed = ["--key", ours.to_str().unwrap()];
@@ -207,4 +214,52 @@ fn what_is_missing_is_said_and_nothing_is_no_evidence() {
         let gate = ran.assert_code(20).gate("evidence/verify");
         assert!(gate.reason.contains(why), "{}", gate.reason);
     }
+}
+
+#[test]
+fn by_an_identity_only_the_one_that_may_sign_evidence_counts() {
+    if !has_go() {
+        return;
+    }
+    let (ci, deploy) =
+        ("o/shop/.github/workflows/ci.yml@refs/heads/main", "o/shop/.github/workflows/deploy.yml@refs/heads/main");
+    let issuer = "https://token.actions.example.org";
+    let sigstore = Sigstore::start();
+    let table = format!(
+        "issuer = \"{issuer}\"\nidentities = [\"https://github.com/{ci}\"]\nevidence = [\"https://github.com/{deploy}\"]\n\
+         trusted_root = \"root.json\"\nservices = \"services.json\"\n"
+    );
+    let mut project = project(&table);
+    project.write("xtask/config/root.json", &sigstore.trusted_root(But::Nothing));
+    project.write("xtask/config/services.json", &sigstore.services());
+    for (name, value) in
+        [("GITHUB_ACTIONS", "true"), ("GITHUB_REPOSITORY", "o/shop"), ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "of-the-job")]
+    {
+        project.set(name, value);
+    }
+    project.set("ACTIONS_ID_TOKEN_REQUEST_URL", format!("{}/token?a=b", sigstore.url()));
+    let strict = ["--profile", "actions"];
+    sigstore.becomes(deploy, issuer);
+    export(&project, &strict).assert_code(0);
+    let ran = verify(&project, "evidence.tar", &strict);
+    let told = &ran.assert_code(0).gate("evidence/verify").findings[0].message;
+    assert!(told.ends_with(&format!("signed by `https://github.com/{deploy}` of {issuer}")), "{told}");
+
+    // Who signs images does not sign evidence, though the same authority vouches for it.
+    let image = format!("https://github.com/{ci}");
+    let (rule, message) = refused(&verify(&project, "evidence.tar", &["--identity", &image]));
+    assert!(rule == "refused-signature" && message.contains("expected SAN value"), "{message}");
+    for (workflow, by) in [
+        (ci, issuer),
+        ("o/shop/.github/workflows/deploy.yml@refs/heads/main2", issuer),
+        (deploy, "https://other.example.org"),
+    ] {
+        sigstore.becomes(workflow, by);
+        let ran = export(&project, &strict);
+        assert_eq!(ran.assert_code(10).gate("evidence/export").findings[0].rule, "refused-signature", "{workflow}");
+    }
+    project.write("xtask/config/root.json", &sigstore.trusted_root(But::OtherLog));
+    assert!(refused(&verify(&project, "evidence.tar", &strict)).1.contains("transparency log"));
+    std::fs::remove_file(project.path().join("xtask/config/root.json")).unwrap();
+    verify(&project, "evidence.tar", &strict).assert_code(20);
 }

@@ -5,11 +5,11 @@ mod der;
 mod key;
 mod keyless;
 mod shop;
-mod sigstore;
+pub mod sigstore;
 
 use serde_json::json;
-pub use shop::tool;
 use shop::{Registry, Shop, has_podman, is_possible};
+pub use shop::{has_go, tool};
 
 const BY_KEY: &str = "[signing.key]\npublic = \"ours.pub\"\nlog = false\n";
 

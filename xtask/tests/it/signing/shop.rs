@@ -38,6 +38,16 @@ fn say_not_run(missing: &[&str]) {
     writeln!(std::io::stderr(), "NOT RUN: a test of signing needs {missing}, which this machine lacks").unwrap();
 }
 
+/// Whether cosign can be had, which is built; says so where it cannot.
+pub fn has_go() -> bool {
+    let version = Command::new("go").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let answers = version.is_ok_and(|status| status.success());
+    if !answers {
+        say_not_run(&["go"]);
+    }
+    answers
+}
+
 /// Whether podman answers as well.
 pub fn has_podman() -> bool {
     let version = Command::new("podman").args(["info"]).stdout(Stdio::null()).stderr(Stdio::null()).status();

@@ -212,7 +212,12 @@ impl State {
         leaf.signed(&self.authority)
     }
 
-    /// An entry of type `dsse`, as Rekor 1 makes it canonical, with its promise and its proof.
+    /// An entry of type `hashedrekord`, which is canonical as it comes.
+    fn of_blob(&self, proposed: &Value) -> (String, Value) {
+        self.logged(proposed.to_string())
+    }
+
+    /// An entry of type `dsse`, as Rekor 1 makes it canonical.
     fn entry(&self, proposed: &Value) -> (String, Value) {
         let content = &proposed["spec"]["proposedContent"];
         let text = content["envelope"].as_str().unwrap();
@@ -224,6 +229,11 @@ impl State {
             "signatures": [{"signature": envelope["signatures"][0]["sig"], "verifier": content["verifiers"][0]}],
         }})
         .to_string();
+        self.logged(body)
+    }
+
+    /// An entry with its promise and its proof.
+    fn logged(&self, body: String) -> (String, Value) {
         let leaf = sha256(&[&[0], body.as_bytes()].concat());
         let mut leaves = self.leaves.lock().unwrap();
         leaves.push(leaf);
@@ -309,7 +319,8 @@ fn serve(mut stream: TcpStream, state: &State) {
             let chain = [state.certificate(&bearer, key), state.root.clone()].map(|der| pem(&der));
             ("200 OK", String::new(), json!({"signedCertificateEmbeddedSct": {"chain": {"certificates": chain}}}))
         } else if request.starts_with("POST /api/v1/log/entries") {
-            let (id, entry) = state.entry(&body);
+            let is_blob = body["kind"] == "hashedrekord";
+            let (id, entry) = if is_blob { state.of_blob(&body) } else { state.entry(&body) };
             let headers = format!("ETag: {id}\r\nLocation: /api/v1/log/entries/{id}\r\n");
             ("201 Created", headers, json!({ (id): entry }))
         } else {
