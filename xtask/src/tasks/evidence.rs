@@ -79,6 +79,7 @@ pub fn plan(ctx: &Ctx, args: &Args) -> Result<Vec<Gate>> {
             Gate {
                 id: "evidence/export".to_owned(),
                 unit: "releases",
+                steps: vec![signature::signing(ctx, &signing, args.key.as_ref())],
                 again: format!("cargo xtask evidence export {}", args.environment),
                 action: action(move |session| export(session, signing.clone(), args.clone())),
                 ..Gate::default()
@@ -96,9 +97,11 @@ pub fn plan(ctx: &Ctx, args: &Args) -> Result<Vec<Gate>> {
                 return Err(UsageError("--key counts in the profile `local` only".to_owned()).into());
             }
             let args = args.clone();
+            let signers = demand(ctx, &signing, &args).map(|demand| demand.signers).unwrap_or_default();
             Gate {
                 id: "evidence/verify".to_owned(),
                 unit: "files",
+                steps: signers.iter().map(|signer| signature::verifying(ctx, signer)).collect(),
                 again: format!("cargo xtask evidence verify {}", args.file.display()),
                 action: action(move |session| verify(session, signing.clone(), args.clone())),
                 ..Gate::default()
@@ -162,13 +165,7 @@ fn default_file(ctx: &Ctx, environment: &str) -> Result<PathBuf> {
 
 async fn verify(session: Session, signing: Signing, args: VerifyArgs) -> Result<Outcome, Unproven> {
     let ctx = session.ctx();
-    let mut demand = Demand::of_evidence(ctx, &signing)?;
-    if let Some(key) = &args.key {
-        demand.signers = vec![Signer::Key { public: ctx.root.join(key), log: false }];
-    }
-    if let Some(identity) = &args.identity {
-        demand.signers = vec![Signer::Identity { identity: identity.clone(), issuer: signing.issuer.clone() }];
-    }
+    let demand = demand(ctx, &signing, &args)?;
     let sealed: Sealed = match open(&gather::file(&ctx.root.join(&args.file))?) {
         Ok(sealed) => sealed,
         Err(why) => return Ok(outcome_of_files(1, vec![Finding::new("changed", Severity::Critical, why)])),
@@ -187,6 +184,17 @@ async fn verify(session: Session, signing: Signing, args: VerifyArgs) -> Result<
         }
         Err(why) => outcome_of_files(1, vec![Finding::new("changed", Severity::Critical, why)]),
     })
+}
+
+fn demand(ctx: &Ctx, signing: &Signing, args: &VerifyArgs) -> Result<Demand, NotRun> {
+    let mut demand = Demand::of_evidence(ctx, signing)?;
+    if let Some(key) = &args.key {
+        demand.signers = vec![Signer::Key { public: ctx.root.join(key), log: false }];
+    }
+    if let Some(identity) = &args.identity {
+        demand.signers = vec![Signer::Identity { identity: identity.clone(), issuer: signing.issuer.clone() }];
+    }
+    Ok(demand)
 }
 
 /// What is in a file, and each thing that is missing; none of it breaks anything.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::config::Signing;
+use crate::context::Ctx;
 use crate::disk::write_atomically;
 use crate::engine::session::Session;
 use crate::release::evidence::Sealed;
@@ -18,6 +19,11 @@ use crate::tools::registry::patiently;
 use crate::tools::signatures::{self, Demand};
 use crate::verdict::{NotRun, Unproven};
 
+/// What is signed, and its signature, in the gate's folder.
+const FILE: &str = "evidence.tar";
+/// See [`FILE`].
+const BUNDLE: &str = "evidence.sigstore.json";
+
 /// Whose signature it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signed {
@@ -25,6 +31,19 @@ pub enum Signed {
     By(String),
     /// None of them; why.
     ByNobody(String),
+}
+
+/// The call that signs, as a plan shows it.
+pub fn signing(ctx: &Ctx, signing: &Signing, key: Option<&String>) -> Command {
+    let (file, bundle) = (place(ctx, FILE), place(ctx, BUNDLE));
+    Command::new(COSIGN.name, &ctx.root).args(blob::sign(&with(ctx, signing, key), &bundle, &file))
+}
+
+/// The call that verifies, as a plan shows it.
+pub fn verifying(ctx: &Ctx, signer: &Signer) -> Command {
+    let root = Path::new("{trusted root}");
+    let args = blob::verify(signer, Some(root), &place(ctx, BUNDLE), &place(ctx, FILE));
+    Command::new(COSIGN.name, &ctx.root).args(args)
 }
 
 /// Signs by a key, or by the identity of this workflow.
@@ -37,11 +56,11 @@ pub async fn make(
     let ctx = session.ctx();
     let env = credentials(ctx, key)?;
     write_no_services(ctx)?;
-    let (file, bundle) = (place(session, "evidence.tar"), place(session, "evidence.sigstore.json"));
+    let (file, bundle) = (place(ctx, FILE), place(ctx, BUNDLE));
     write_atomically(&file, signed)?;
     // A signature of an earlier run is none of these bytes.
     let _gone = std::fs::remove_file(&bundle);
-    let mut command = cosign(session).await?.args(blob::sign(&with(ctx, signing, key), &bundle, &file));
+    let mut command = cosign(session).await?.args(self::signing(ctx, signing, key).args);
     command.env.extend(env);
     let ended = patiently(session.runner(), &command).await?;
     if !ended.is_success() || !bundle.is_file() {
@@ -54,8 +73,8 @@ pub async fn make(
 /// Asks of each who may have signed. That cosign looks at all is proved by bytes that nobody signed.
 pub async fn check(session: &Session, demand: &Demand, sealed: &Sealed) -> Result<Signed, Unproven> {
     let cosign = cosign(session).await?;
-    let (file, bundle) = (place(session, "evidence.tar"), place(session, "evidence.sigstore.json"));
-    let other = place(session, "canary.tar");
+    let ctx = session.ctx();
+    let (file, bundle, other) = (place(ctx, FILE), place(ctx, BUNDLE), place(ctx, "canary.tar"));
     write_atomically(&file, &sealed.signed)?;
     write_atomically(&bundle, &sealed.signature)?;
     write_atomically(&other, &[sealed.signed.as_slice(), b"!"].concat())?;
@@ -95,6 +114,6 @@ async fn cosign(session: &Session) -> Result<Command, Unproven> {
     Ok(Command::new(installed.path, &session.ctx().root).timeout(Duration::from_secs(300)))
 }
 
-fn place(session: &Session, name: &str) -> PathBuf {
-    session.ctx().out.join("evidence").join(name)
+fn place(ctx: &Ctx, name: &str) -> PathBuf {
+    ctx.out.join("evidence").join(name)
 }
