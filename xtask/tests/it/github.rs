@@ -58,6 +58,7 @@ fn right(hub: &Hub) {
     hub.sets("branches/main", 200, json!({"name": "main"}));
     hub.sets("branches/main/protection", 200, protection());
     hub.sets("rules/branches/main", 200, json!([]));
+    hub.sets("codeowners/errors", 200, json!({"errors": []}));
     hub.sets("environments", 200, environments(reviewers(true), true));
     let policies = json!({"total_count": 1, "branch_policies": [{"name": "main", "type": "branch"}]});
     hub.sets("environments/production/deployment-branch-policies", 200, policies);
@@ -79,7 +80,7 @@ fn settings_that_are_right_pass_and_each_wrong_one_is_named() {
     let ran = project.xtask(&["doctor", "--github"]);
     ran.assert_code(0);
     let counts = [BRANCH, ENVIRONMENT, WORKFLOWS].map(|gate| ran.gate(gate).work.count);
-    assert_eq!((ran.report().gates.len(), counts), (3, [5, 3, 2]));
+    assert_eq!((ran.report().gates.len(), counts), (3, [6, 3, 2]));
     assert!(!ran.stdout.contains(TOKEN) && !ran.stderr.contains(TOKEN));
 
     // By rulesets alone it is as good.
@@ -106,7 +107,10 @@ fn settings_that_are_right_pass_and_each_wrong_one_is_named() {
     let ran = project.xtask(&["doctor", "--github"]);
     assert_eq!(rules_of(ran.assert_code(10), ENVIRONMENT), ["prevent-self-review"]);
     assert_eq!(ran.gate(BRANCH).findings[0].message, "there is no branch `main`; push it");
+    right(&hub);
+    hub.sets("codeowners/errors", 404, message("Not Found"));
     hub.sets("environments", 200, json!({"total_count": 0, "environments": []}));
+    assert_eq!(rules_of(&project.xtask(&["doctor", "--github"]), BRANCH), ["code-owner-errors"]);
     assert_eq!(rules_of(&project.xtask(&["doctor", "--github"]), ENVIRONMENT), ["missing"]);
 }
 

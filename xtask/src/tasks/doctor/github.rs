@@ -64,12 +64,15 @@ async fn of_branch(session: Session, expected: Expected, branch: String) -> Resu
         }
         Err(trouble) => return Err(trouble.into()),
     };
-    let settings = compare::branch(&expected, &found.guard());
+    let mut settings = compare::branch(&expected, &found.guard());
     // Rulesets are seen by everybody; what they leave open the classic protection may still close.
     if let (Classic::Hidden(why), Some(open)) = (&found.classic, settings.iter().find(|one| !one.fits)) {
         let reason =
             format!("the classic protection of `{branch}` cannot be read, and no ruleset sets {}: {why}", open.name);
         return Err(NotRun::new(reason, ADMINISTRATION).into());
+    }
+    if expected.code_owners {
+        settings.push(compare::code_owners(github.codeowners_errors(&branch).await?.as_deref()));
     }
     Ok(compared(&session, settings, &format!("`{branch}`"), &page)?)
 }

@@ -52,7 +52,6 @@ const GUARDED: &[(&str, Weaker)] = &[
     ("integration.inputs", Weaker::Shrunk),
     ("smoke.requests", Weaker::Shrunk),
     ("signing.identities", Weaker::Grown),
-    ("signing.evidence", Weaker::Grown),
     ("signing.key", Weaker::Grown),
     ("github.branches", Weaker::Shrunk),
     ("github.reviews", Weaker::Lower),

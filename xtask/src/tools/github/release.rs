@@ -100,7 +100,34 @@ struct Deployed {
     payload: Value,
 }
 
+/// One review of a run that waited for an environment.
+#[derive(Debug, Deserialize)]
+struct Review {
+    state: String,
+    user: User,
+    environments: Vec<Named>,
+}
+
+#[derive(Debug, Deserialize)]
+struct User {
+    login: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Named {
+    name: String,
+}
+
 impl GitHub {
+    /// Who approved that a run of a workflow goes on to an environment; `run` is `GITHUB_RUN_ID`.
+    pub async fn approvers(&self, run: &str, environment: &str) -> Result<Vec<String>, Trouble> {
+        let path = format!("actions/runs/{}/approvals", percent_encoded(run, ""));
+        let reviews: Vec<Review> = self.get(&path).await?;
+        let is_of = |review: &Review| review.environments.iter().any(|one| one.name == environment);
+        let approved = reviews.into_iter().filter(|review| review.state == "approved" && is_of(review));
+        Ok(approved.map(|review| self.harmless(&review.user.login)).collect())
+    }
+
     /// Sets an annotated tag. One that is there and names the same commit is as good; another one is
     /// [`Trouble::TagTaken`].
     pub async fn create_tag(&self, name: &str, sha: &str, message: &str) -> Result<Tagged, Trouble> {

@@ -232,6 +232,30 @@ impl GitHub {
         Ok(Branch { classic, rules })
     }
 
+    /// What GitHub does not understand of the CODEOWNERS of a branch, as `PATH:LINE: KIND`; `None` where the branch has no
+    /// such file. An owner who does not exist, or may not write, is such an error, and approves nothing.
+    pub async fn codeowners_errors(&self, branch: &str) -> Result<Option<Vec<String>>, Trouble> {
+        #[derive(Deserialize)]
+        struct Answer {
+            errors: Vec<Fault>,
+        }
+        #[derive(Deserialize)]
+        struct Fault {
+            path: String,
+            line: u64,
+            kind: String,
+        }
+        let path = format!("codeowners/errors?ref={}", percent_encoded(branch, ""));
+        match self.get::<Answer>(&path).await {
+            Ok(Answer { errors }) => {
+                let shown = |Fault { path, line, kind }| self.harmless(&format!("{path}:{line}: {kind}"));
+                Ok(Some(errors.into_iter().map(shown).collect()))
+            }
+            Err(Trouble::NotFound { .. }) => Ok(None),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
     /// All environments, each with its reviewers and with what may be released to it.
     pub async fn environments(&self) -> Result<Vec<Environment>, Trouble> {
         let listed: Vec<Listed> = self.get_all("environments", "environments").await?;

@@ -291,6 +291,24 @@ fn a_release_has_one_deployment_whatever_is_lost() {
 }
 
 #[test]
+fn only_who_approved_this_environment_is_an_approver() {
+    runtime().block_on(async {
+        let world = World::new();
+        let review = |state: &str, login: &str, environment: &str| {
+            json!({"state": state, "comment": "", "user": {"login": login}, "environments": [{"id": 1, "name": environment}]})
+        };
+        let reviews = [
+            review("approved", "ada", "production"),
+            review("rejected", "grace", "production"),
+            review("approved", "joan", "staging"),
+        ];
+        world.hub.sets("actions/runs/7/approvals", 200, json!(reviews));
+        assert_eq!(world.github.approvers("7", "production").await.unwrap(), ["ada"]);
+        assert!(matches!(world.github.approvers("8", "production").await, Err(Trouble::NotFound { .. })));
+    });
+}
+
+#[test]
 fn settings_are_read_whichever_way_they_are_set() {
     runtime().block_on(async {
         let world = World::new();
@@ -307,6 +325,11 @@ fn settings_are_read_whichever_way_they_are_set() {
         assert!(matches!(world.github.branch_protection("main").await.unwrap().classic, Classic::Protected(_)));
         hub.sets("branches/release%2F1", 404, message("Branch not found"));
         assert!(matches!(world.github.branch_protection("release/1").await, Err(Trouble::NotFound { .. })));
+
+        assert_eq!(world.github.codeowners_errors("main").await, Ok(None));
+        hub.sets("codeowners/errors", 200, json!({"errors": [{"line": 3, "column": 1, "kind": "Unknown owner", "path": ".github/CODEOWNERS", "message": "x"}]}));
+        let errors = world.github.codeowners_errors("main").await.unwrap().unwrap();
+        assert_eq!(errors, [".github/CODEOWNERS:3: Unknown owner"]);
 
         let reviewers = json!([
             {"type": "User", "reviewer": {"login": "ada"}},

@@ -37,6 +37,16 @@ pub fn branch(expected: &Github, found: &Guard) -> Vec<Setting> {
     settings
 }
 
+/// Whether the owners of the code are known to GitHub; `None` where a branch has no CODEOWNERS.
+pub fn code_owners(errors: Option<&[String]>) -> Setting {
+    let (found, fits) = match errors {
+        None => ("no CODEOWNERS".to_owned(), false),
+        Some([]) => ("none".to_owned(), true),
+        Some([first, rest @ ..]) => (format!("{first} (and {} more)", rest.len()), false),
+    };
+    setting("code-owner-errors", "none", &found, fits)
+}
+
 /// What guards an environment.
 pub fn environment(expected: &Guarded, found: &Environment) -> Vec<Setting> {
     let wanted: BTreeSet<String> = expected.branches.iter().cloned().collect();
@@ -123,6 +133,19 @@ mod tests {
         }
         let lax = Github { code_owners: false, ..expected() };
         assert_eq!(branch(&lax, &Guard::default()).len(), 4);
+    }
+
+    #[test]
+    fn owners_that_github_does_not_know_approve_nothing() {
+        let error = "CODEOWNERS:3: Unknown owner".to_owned();
+        for (errors, found, fits) in [
+            (None, "no CODEOWNERS", false),
+            (Some(vec![]), "none", true),
+            (Some(vec![error]), "CODEOWNERS:3: Unknown owner (and 0 more)", false),
+        ] {
+            let setting = code_owners(errors.as_deref());
+            assert_eq!((setting.found.as_str(), setting.fits), (found, fits));
+        }
     }
 
     #[test]
