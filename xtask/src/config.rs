@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit::UsageError;
 
+mod canary;
 mod container;
 mod environment;
 mod github;
@@ -26,6 +27,7 @@ mod signing;
 mod thresholds;
 mod values;
 
+pub use canary::{Canary, FEWEST_REQUESTS, Limits};
 pub use container::{Container, StandIn};
 pub use environment::{Environment, is_http};
 pub use github::{Github, Guarded, Permissions};

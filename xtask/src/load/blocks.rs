@@ -62,7 +62,7 @@ impl Blocks {
 }
 
 /// The class of a latency; each is one percent wide.
-fn class(latency: Duration) -> u16 {
+pub fn class(latency: Duration) -> u16 {
     let microseconds = latency.as_micros().max(1) as f64;
     (microseconds.ln() / STEP.ln()).round().min(f64::from(u16::MAX)) as u16
 }
@@ -70,6 +70,11 @@ fn class(latency: Duration) -> u16 {
 /// The latency in the middle of a class, in milliseconds.
 pub fn milliseconds(class: u16) -> f64 {
     STEP.powi(i32::from(class)) / 1000.0
+}
+
+/// What lies so many classes higher, as a multiple.
+pub fn ratio(classes: f64) -> f64 {
+    STEP.powf(classes)
 }
 
 #[cfg(test)]

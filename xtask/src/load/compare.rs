@@ -14,6 +14,7 @@
 use super::blocks::{Block, Blocks, milliseconds};
 use super::mix::Random;
 use crate::verdict::{Finding, Severity};
+use xtask_load::resample::Run;
 
 /// Accepted runs that are kept, the newest.
 pub const KEPT: usize = 10;
@@ -33,6 +34,9 @@ const WAITS: f64 = 3.0;
 
 /// Ratios that are drawn: their 2.5th percentile is then known to about half a percent.
 const RESAMPLES: usize = 1000;
+
+/// The share of the latencies that the compared percentile leaves below it.
+const P95: f64 = 0.95;
 
 /// A run beside the accepted ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,16 +64,16 @@ pub fn compare(accepted: &[Blocks], new: &Blocks, lag: f64, seed: u64) -> Option
 
 fn resampled(accepted: &[Blocks], new: &Blocks, seed: u64, resamples: usize) -> Option<Comparison> {
     let usable = |blocks: &&Blocks| blocks.all.len() >= ENOUGH_BLOCKS;
-    let old: Vec<Run> = accepted.iter().filter(usable).map(Run::of).collect();
-    let fresh = Some(new).filter(usable).map(Run::of)?;
-    let everything: Vec<&[(u16, u32)]> = old.iter().flat_map(|run| run.0.iter().map(Vec::as_slice)).collect();
-    let (old_p95, new_p95) = (p95(everything)?, p95(fresh.0.iter().map(Vec::as_slice))?);
+    let old: Vec<Run> = accepted.iter().filter(usable).map(in_blocks).collect();
+    let fresh = Some(new).filter(usable).map(in_blocks)?;
+    let (old_p95, new_p95) = (Run::together(&old).quantile(P95)?, fresh.quantile(P95)?);
+    let (old_p95, new_p95) = (milliseconds(old_p95), milliseconds(new_p95));
     let mut random = Random(seed);
     let mut ratios = Vec::with_capacity(resamples);
     for _ in 0..resamples {
-        let run = &old[random.below(old.len())];
-        let (before, after) = (run.resample(&mut random), fresh.resample(&mut random));
-        ratios.extend(after.zip(before).map(|(after, before)| after / before));
+        let accepted = &old[random.below(old.len())];
+        let (before, after) = (accepted.resample(P95, &mut random), fresh.resample(P95, &mut random));
+        ratios.extend(after.zip(before).map(|(after, before)| milliseconds(after) / milliseconds(before)));
     }
     ratios.sort_by(f64::total_cmp);
     let at = |share: f64| ratios.get(((ratios.len() - 1) as f64 * share) as usize).copied();
@@ -83,38 +87,10 @@ fn resampled(accepted: &[Blocks], new: &Blocks, seed: u64, resamples: usize) -> 
     })
 }
 
-/// Blocks as lists, which are faster to add up than maps.
-struct Run(Vec<Vec<(u16, u32)>>);
-
-impl Run {
-    fn of(blocks: &Blocks) -> Self {
-        let list = |block: &Block| block.0.iter().map(|(class, count)| (*class, *count)).collect();
-        Self(blocks.all.iter().map(list).collect())
-    }
-
-    fn resample(&self, random: &mut Random) -> Option<f64> {
-        p95((0..self.0.len()).map(|_| self.0[random.below(self.0.len())].as_slice()))
-    }
-}
-
-/// The 95th percentile of blocks together, in milliseconds.
-fn p95<'a>(blocks: impl IntoIterator<Item = &'a [(u16, u32)]>) -> Option<f64> {
-    let (mut counts, mut all) = (Vec::<u64>::new(), 0_u64);
-    for (class, count) in blocks.into_iter().flatten() {
-        let class = usize::from(*class);
-        if counts.len() <= class {
-            counts.resize(class + 1, 0);
-        }
-        counts[class] += u64::from(*count);
-        all += u64::from(*count);
-    }
-    let rank = (all as f64 * 0.95).ceil() as u64;
-    let mut seen = 0;
-    let class = counts.iter().position(|count| {
-        seen += count;
-        all > 0 && seen >= rank
-    })?;
-    u16::try_from(class).ok().map(milliseconds)
+/// A run as it is resampled.
+fn in_blocks(blocks: &Blocks) -> Run {
+    let list = |block: &Block| block.0.iter().map(|(class, count)| (*class, *count)).collect();
+    Run::new(blocks.all.iter().map(list).collect())
 }
 
 impl Comparison {

@@ -2,26 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// A generator of well-mixed numbers from a seed: SplitMix64, as its authors give it (Steele, Lea & Flood, "Fast
-/// splittable pseudorandom number generators", OOPSLA 2014). Nothing here needs more, and a seed makes runs alike.
-#[derive(Clone, Debug)]
-pub struct Random(pub u64);
-
-impl Random {
-    /// The next number.
-    pub fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `end`, which is above 0. The bias is that of a remainder, below 2⁻⁴⁰ for what is drawn here.
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.draw() % end.max(1) as u64) as usize
-    }
-}
+pub use xtask_load::random::Random;
 
 /// Blocks in which each route stands as often as its weight says, each block shuffled anew.
 #[derive(Clone, Debug)]

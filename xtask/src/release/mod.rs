@@ -17,3 +17,6 @@ pub mod watch;
 
 pub mod evidence;
 pub mod journal;
+//! What a release is, apart from the command that makes one.
+
+pub mod canary;
