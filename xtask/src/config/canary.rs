@@ -33,7 +33,7 @@ impl Default for Canary {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Requests and latencies of either arm below which there is no verdict.
+    /// Requests to either arm below which there is no verdict.
     pub least_requests: u64,
     /// How often a canary that is as good as its baseline may be aborted, over all steps and tests of a release.
     pub false_alarms: f64,

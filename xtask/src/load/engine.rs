@@ -38,38 +38,8 @@ struct Counts {
     dropped: u64,
     most_open: u64,
     series: Vec<Second>,
-    cpu: Meter,
+    cpu: cpu::Meter,
     dropped_before: u64,
-}
-
-/// Shares of a core, from tick to tick.
-struct Meter {
-    begun: (Instant, Duration),
-    last: (Instant, Duration),
-}
-
-impl Meter {
-    fn start() -> Self {
-        let now = (Instant::now(), cpu::of_this_thread());
-        Self { begun: now, last: now }
-    }
-
-    fn share(since: (Instant, Duration), now: (Instant, Duration)) -> f64 {
-        let (wall, spent) = (now.0.duration_since(since.0), now.1.saturating_sub(since.1));
-        if wall.is_zero() { 0.0 } else { spent.div_duration_f64(wall) }
-    }
-
-    /// The share since the last tick; of a stretch too short to tell anything, that of the whole run.
-    fn tick(&mut self) -> f64 {
-        let now = (Instant::now(), cpu::of_this_thread());
-        let since = std::mem::replace(&mut self.last, now);
-        let is_short = now.0.duration_since(since.0) < SECOND / 2;
-        Self::share(if is_short { self.begun } else { since }, now)
-    }
-
-    fn whole(&self) -> f64 {
-        Self::share(self.begun, (Instant::now(), cpu::of_this_thread()))
-    }
 }
 
 async fn drive(plan: &Plan, on_second: &dyn Fn(&Second), stop: &Stop) -> Result<Measured> {
@@ -91,7 +61,7 @@ async fn drive(plan: &Plan, on_second: &dyn Fn(&Second), stop: &Stop) -> Result<
             work.exchange.in_turn(&mut users, u32::MAX - user, turn);
         }
     }
-    let (cpu, series) = (Meter::start(), Vec::new());
+    let (cpu, series) = (cpu::Meter::start(), Vec::new());
     let mut counts = Counts { started: 0, dropped: 0, most_open: 0, series, cpu, dropped_before: 0 };
     let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + SECOND, SECOND);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -26,6 +26,7 @@ pub mod llm;
 pub mod mix;
 mod pacer;
 pub mod page;
+pub mod pair;
 pub mod recorder;
 pub mod schedule;
 pub mod sum;
@@ -82,25 +83,35 @@ impl Stop {
 /// Runs a plan on threads of its own, so that whoever draws the terminal is not measured. `on_second` hears each second.
 /// The error is that the generator itself could not start; a target that does not answer is in the figures.
 pub async fn run(plan: Plan, on_second: impl Fn(&Second) + Send + 'static, stop: &Stop) -> Result<Measured> {
+    on_thread(stop, move |stop| engine::run(&plan, &on_second, stop)).await
+}
+
+async fn on_thread<T: Send + 'static>(
+    stop: &Stop,
+    work: impl FnOnce(&Stop) -> Result<T> + Send + 'static,
+) -> Result<T> {
     // Whoever drops this future wants no more load.
     let stop = stop.clone();
-    let guard = StopOnDrop(stop.clone());
+    let mut guard = StopOnDrop(Some(stop.clone()));
     let (tell, told) = tokio::sync::oneshot::channel();
     let thread = std::thread::Builder::new().name("load".to_owned());
     let work = move || {
         // Nobody listens any more once the run was dropped.
-        let _gone = tell.send(engine::run(&plan, &on_second, &stop));
+        let _gone = tell.send(work(&stop));
     };
     thread.spawn(work).context("cannot start the thread of the load generator")?;
-    let measured = told.await.context("the load generator ended without a result")?;
-    drop(guard);
-    measured
+    let result = told.await.context("the load generator ended without a result")?;
+    // It has ended by itself: the same `Stop` may go on to the next run.
+    guard.0 = None;
+    result
 }
 
-struct StopOnDrop(Stop);
+struct StopOnDrop(Option<Stop>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
-        self.0.now();
+        if let Some(stop) = &self.0 {
+            stop.now();
+        }
     }
 }

@@ -16,6 +16,8 @@ use crate::expect::{self, Answer, Check};
 pub struct Book {
     /// What has ended.
     pub recorder: RefCell<Recorder>,
+    /// Every sample by itself, where they are to be kept.
+    pub kept: Option<RefCell<Vec<Sample>>>,
     routes: Vec<Route>,
     /// Which request is next.
     mix: RefCell<Mix>,
@@ -30,6 +32,7 @@ impl Book {
     pub fn new(routes: Vec<Route>, mix: Mix, warm_up: Duration) -> Self {
         Self {
             recorder: RefCell::new(Recorder::new(routes.iter().map(|route| route.request.llm), warm_up)),
+            kept: None,
             mix: RefCell::new(mix),
             watched: RefCell::default(),
             accepted: RefCell::new(vec![None; routes.len()]),
@@ -100,5 +103,8 @@ impl exchange::Book for Book {
         self.watched.borrow_mut().remove(&ticket);
         let sample = Sample { route: number, intended, began, ended, ending, checks, tokens };
         self.recorder.borrow_mut().record(&sample);
+        if let Some(kept) = &self.kept {
+            kept.borrow_mut().push(sample);
+        }
     }
 }

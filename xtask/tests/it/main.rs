@@ -11,6 +11,7 @@
 mod broken_tools;
 mod cache;
 mod canary;
+mod canary_arms;
 mod command_line;
 mod container;
 mod evidence;
