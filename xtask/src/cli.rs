@@ -16,6 +16,7 @@ use crate::tasks::checks::{self, Checks, Done};
 use crate::tasks::{
     bench, cache, ci, container, docs, doctor, integration, perf, policy, pre_commit, release, sbom, scan, self_test,
     bench, cache, ci, container, docs, doctor, evidence, integration, perf, policy, pre_commit, sbom, scan, self_test,
+    bench, cache, ci, cluster, container, docs, doctor, integration, perf, policy, pre_commit, sbom, scan, self_test,
     signing, smoke, test_matrix, tools,
 };
 use crate::tools::cancel::Cancel;
@@ -111,6 +112,8 @@ enum Task {
     Deploy(release::DeployArgs),
     /// Go back to a verified release
     Rollback(release::RollbackArgs),
+    /// A real Kubernetes of one node, for the tests of releases and for rehearsals
+    Cluster(cluster::Args),
     /// Say what this machine has, what is missing, and the command that gets it
     Doctor,
     /// Put the evidence of releases into one signed file, and verify such a file
@@ -248,6 +251,7 @@ impl Run {
                 release::deploy::gates(args, environment.releasable()?.1)
             }
             Task::Rollback(args) => release::rollback::gates(args),
+            Task::Cluster(args) => cluster::plan(ctx, args)?,
             Task::Doctor => doctor::plan(ctx),
             Task::Evidence(args) => evidence::plan(ctx, args)?,
             Task::Doctor(args) => doctor::plan(ctx, *args)?,
@@ -286,6 +290,11 @@ impl Run {
             Task::Container(_) => self.check("container", true, cancel, events).await?,
             Task::Deploy(args) => release::deploy::run(ctx, cancel, events, args, self.dry_run).await?,
             Task::Rollback(args) => release::rollback::run(ctx, cancel, events, args, self.dry_run).await?,
+            Task::Cluster(args @ cluster::Args { command: cluster::Action::Serve, .. }) => {
+                cluster::serve(ctx, cancel, args).await?;
+                return Ok(Code::Passed.into());
+            }
+            Task::Cluster(_) => self.check("cluster", false, cancel, events).await?,
             Task::Doctor => self.check("doctor", false, cancel, events).await?,
             Task::Evidence(_) => self.check("evidence", false, cancel, events).await?,
             Task::Doctor(_) => self.check("doctor", false, cancel, events).await?,

@@ -2,6 +2,7 @@
 //! them. Knows nothing of gates.
 
 pub mod backend;
+pub mod cluster;
 pub mod control;
 pub mod faults;
 pub mod ground;

@@ -100,11 +100,11 @@ fn known(session: &Session, program: &'static Program) -> Result<Outcome, Unprov
         return found_here(session, &format!("{} {} at `{place}`", program.name, found.tool.version));
     }
     let can_be_had = |source: &Source| match source {
-        Source::Go { .. } => machine.on_path("go").is_some(),
+        Source::Go { .. } | Source::Ours { .. } => machine.on_path("go").is_some(),
         _ => program::pinned(ctx, program, *source).is_some(),
     };
     let Some(source) = program::allowed(ctx, program).find(can_be_had) else {
-        let builds = program.sources.iter().any(|source| matches!(source, Source::Go { .. }));
+        let builds = program.sources.iter().any(|source| matches!(source, Source::Go { .. } | Source::Ours { .. }));
         let fix = if builds { golang::INSTALL } else { "cargo xtask tools list" };
         return Err(NotRun::new(format!("`{}` cannot be had here", program.name), fix).into());
     };

@@ -8,6 +8,7 @@ pub mod bench;
 pub mod cache;
 pub mod checks;
 pub mod ci;
+pub mod cluster;
 pub mod container;
 pub mod docs;
 pub mod doctor;

@@ -36,6 +36,15 @@ pub enum Source {
         /// Build constraints that are satisfied, separated by commas.
         tags: &'static str,
     },
+    /// A program of ours beside that lock, `LOCKS/go/MODULE/PROGRAM/main.go`, put together from the lock's modules.
+    Ours {
+        /// The folder of the lock.
+        module: &'static str,
+        /// The module whose version it has.
+        of: &'static str,
+        /// The variable that the linker sets to that version, where the program says its version by one.
+        stamp: &'static str,
+    },
     /// The authors' release archive, by `LOCKS/archives.toml`.
     Archive,
     /// A Python package that carries the program and is not of its authors: `LOCKS/python/repackaged.txt`.
@@ -206,21 +215,61 @@ pub const K6: Program = Program {
     version: &["version"],
 };
 
+/// API server, controller manager, scheduler, kubelet and kube-proxy of a cluster for tests, as one program.
+pub const KUBERNETES: Program = Program {
+    name: "kubernetes",
+    purpose: "runs a cluster for tests",
+    sources: &[Source::Ours {
+        module: "kubernetes",
+        of: "k8s.io/kubernetes",
+        stamp: "k8s.io/component-base/version.gitVersion",
+    }],
+    version: &["kube-apiserver", "--version"],
+};
+
+/// Keeps the state of that cluster.
+pub const ETCD: Program = Program {
+    name: "etcd",
+    purpose: "keeps the state of that cluster",
+    sources: &[Source::Go { module: "kubernetes", package: "go.etcd.io/etcd/server/v3", tags: "" }],
+    version: &["--version"],
+};
+
+/// Answers for names in that cluster.
+pub const COREDNS: Program = Program {
+    name: "coredns",
+    purpose: "answers for names in that cluster",
+    sources: &[Source::Ours { module: "kubernetes", of: "github.com/coredns/coredns", stamp: "" }],
+    version: &["-version"],
+};
+
+/// Holds the namespaces of that cluster's pods.
+pub const PAUSE: Program = Program {
+    name: "pause",
+    purpose: "holds the namespaces of that cluster's pods",
+    sources: &[Source::Ours { module: "kubernetes", of: "k8s.io/kubernetes", stamp: "" }],
+    version: &["version"],
+};
+
 /// All of them, by name.
 pub const ALL: &[&Program] = &[
     &ACTIONLINT,
     &BANDIT,
+    &COREDNS,
     &COSIGN,
     &CRANE,
     &CYCLONEDX_PY,
+    &ETCD,
     &GGSHIELD,
     &GITLEAKS,
     &GITLEAKS_QUICK,
     &HADOLINT,
     &K6,
     &KUBE_SCORE,
+    &KUBERNETES,
     &KUBERNETES_VALIDATE,
     &KUSTOMIZE,
+    &PAUSE,
     &PIP_AUDIT,
     &RUFF,
     &SHELLCHECK,

@@ -21,6 +21,12 @@ pub fn files(ctx: &Ctx, module: &str) -> Vec<String> {
     ["go.mod", "go.sum"].iter().map(|file| format!("{}/go/{module}/{file}", ctx.config.tools.locks)).collect()
 }
 
+/// The lock, and the source of a program of ours beside it.
+pub fn files_of_ours(ctx: &Ctx, module: &str, program: &str) -> Vec<String> {
+    let source = format!("{}/go/{module}/{program}/main.go", ctx.config.tools.locks);
+    files(ctx, module).into_iter().chain([source]).collect()
+}
+
 /// The version of the module that `package` lies in.
 pub fn pinned(ctx: &Ctx, module: &str, package: &str) -> Option<String> {
     required(&std::fs::read_to_string(folder(ctx, module).join("go.mod")).ok()?, package)
@@ -35,11 +41,11 @@ fn required(go_mod: &str, package: &str) -> Option<String> {
     Some(version.split(' ').next()?.trim_start_matches('v').to_owned())
 }
 
-/// A short name of the lock's content.
-pub fn fingerprint(ctx: &Ctx, module: &str) -> Option<String> {
+/// A short name of what the files of a program hold.
+pub fn fingerprint(ctx: &Ctx, files: &[String]) -> Option<String> {
     let mut hash = blake3::Hasher::new();
-    for file in ["go.mod", "go.sum"] {
-        hash.update(&std::fs::read(folder(ctx, module).join(file)).ok()?);
+    for file in files {
+        hash.update(&std::fs::read(ctx.root.join(file)).ok()?);
     }
     Some(hash.finalize().to_hex()[..8].to_owned())
 }
@@ -53,6 +59,8 @@ pub struct Target<'a> {
     pub package: &'a str,
     /// Build constraints, separated by commas.
     pub tags: &'a str,
+    /// `VARIABLE=VALUE` for the linker; such a program goes without its symbols, too.
+    pub stamp: Option<String>,
     /// The file that comes of it.
     pub program: &'a Path,
 }
@@ -63,8 +71,11 @@ pub async fn build(machine: &Machine, runner: &Runner, target: &Target<'_>) -> R
     let Some(go) = machine.on_path("go") else {
         return Err(NotRun::new("Go, which builds it, is not on PATH", INSTALL).into());
     };
+    let linked = target.stamp.as_ref().map(|stamp| ["-ldflags".to_owned(), format!("-s -w -X {stamp}")]);
     let command = Command::new(go, &folder(ctx, target.module))
-        .args(["build", "-trimpath", "-mod=readonly", "-tags", target.tags, "-o"])
+        .args(["build", "-trimpath", "-mod=readonly", "-tags", target.tags])
+        .args(linked.into_iter().flatten())
+        .arg("-o")
         .arg(target.program)
         .args([target.package])
         // A newer compiler that go.mod asks for comes from the module proxy, checked like every module.

@@ -212,7 +212,7 @@ fn began(pid: i32) -> String {
 }
 
 /// Linux: the boot and field 22 of `/proc/PID/stat` (proc(5)), which no other process of that boot with that id has.
-fn ticks(pid: i32) -> Option<String> {
+pub fn ticks(pid: i32) -> Option<String> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The program's name may hold anything, and ends with the last parenthesis; the state after it is field 3.

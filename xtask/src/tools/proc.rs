@@ -28,7 +28,7 @@ mod output;
 mod server;
 
 pub use ended::{Ended, Exit};
-pub use server::Server;
+pub use server::{Detached, Server};
 
 /// Between SIGTERM and SIGKILL. Short enough that Ctrl-C is over within two seconds.
 const GRACE: Duration = Duration::from_millis(1200);
@@ -109,6 +109,26 @@ impl Runner {
         self.collect(child.stderr.take(), &log, 0);
         feed(&mut child, command);
         Ok(Server { child, group })
+    }
+
+    /// Starts what goes on after us: a cluster that several runs use. Nothing is written into the ledger and nothing
+    /// ends it with us, so it has to have a state of its own by which it is found and taken down. What it prints goes
+    /// into the file `log`. It gets a session of its own where `command` begins with `setsid`: no Ctrl-C of a
+    /// terminal reaches it.
+    #[allow(
+        clippy::disallowed_types,
+        clippy::disallowed_methods,
+        reason = "the one door through which processes are started"
+    )]
+    pub fn detach(&self, command: &Command, log: &Path) -> Result<Detached> {
+        let cannot = || format!("cannot write the log `{}`", log.display());
+        let output = std::fs::File::create(log).with_context(cannot)?;
+        let errors = output.try_clone().with_context(cannot)?;
+        let mut process = std::process::Command::new(&command.program);
+        process.args(&command.args).env_clear().envs(&self.env).envs(&command.env).current_dir(&command.cwd);
+        process.stdin(Stdio::null()).stdout(output).stderr(errors);
+        let child = process.spawn().with_context(|| format!("cannot start `{command}`"))?;
+        Ok(Detached { child })
     }
 
     /// Runs `command` on the terminal of the caller, for what a person watches and stops by hand.

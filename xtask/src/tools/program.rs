@@ -51,6 +51,7 @@ pub fn pinned(ctx: &Ctx, program: &Program, source: Source) -> Option<String> {
         Source::Python { lock, package } => locked(lock, package),
         Source::Repackaged { package } => locked(Lock::Named(REPACKAGED), package),
         Source::Go { module, package, .. } => golang::pinned(ctx, module, package),
+        Source::Ours { module, of, .. } => golang::pinned(ctx, module, of),
         Source::Archive => archive::pinned(ctx, program.name).map(|archive| archive.version),
     }
 }
@@ -66,6 +67,7 @@ pub fn locks(ctx: &Ctx, program: &Program) -> Vec<String> {
         Source::Python { lock, .. } => vec![spec(ctx, *lock).lock],
         Source::Repackaged { .. } => vec![spec(ctx, Lock::Named(REPACKAGED)).lock],
         Source::Go { module, .. } => golang::files(ctx, module),
+        Source::Ours { module, .. } => golang::files_of_ours(ctx, module, program.name),
         Source::Archive => vec![archive::file(ctx)],
     };
     program.sources.iter().flat_map(file).collect()
@@ -156,7 +158,7 @@ fn missing(program: &Program, refused: &[NotRun]) -> NotRun {
 pub fn label(source: Source) -> &'static str {
     match source {
         Source::Python { .. } => "requirement file",
-        Source::Go { .. } => "go.mod",
+        Source::Go { .. } | Source::Ours { .. } => "go.mod",
         Source::Archive => "release archive",
         Source::Repackaged { .. } => "repackaged",
     }
@@ -165,7 +167,8 @@ pub fn label(source: Source) -> &'static str {
 /// The folder of what a source installs; `None` for Python packages, which share an environment.
 fn folder(ctx: &Ctx, program: &Program, source: Source) -> Option<PathBuf> {
     let pinned_by = match source {
-        Source::Go { module, .. } => golang::fingerprint(ctx, module)?,
+        Source::Go { module, .. } => golang::fingerprint(ctx, &golang::files(ctx, module))?,
+        Source::Ours { module, .. } => golang::fingerprint(ctx, &golang::files_of_ours(ctx, module, program.name))?,
         Source::Archive => archive::pinned(ctx, program.name)?.sha256[..8].to_owned(),
         Source::Python { .. } | Source::Repackaged { .. } => return None,
     };
@@ -179,7 +182,7 @@ fn at_source(machine: &Machine, program: &Program, source: Source) -> Result<Opt
     let path = match source {
         Source::Python { lock, .. } => in_environment(ctx, &spec(ctx, lock), program),
         Source::Repackaged { .. } => in_environment(ctx, &spec(ctx, Lock::Named(REPACKAGED)), program),
-        Source::Go { .. } | Source::Archive => {
+        Source::Go { .. } | Source::Ours { .. } | Source::Archive => {
             let Some(folder) = folder(ctx, program, source) else { return Ok(None) };
             unchanged(machine, &folder, program)?
         }
@@ -210,7 +213,7 @@ async fn install(machine: &Machine, runner: &Runner, program: &Program, source: 
     let named = match source {
         Source::Python { lock, .. } => Some(lock),
         Source::Repackaged { .. } => Some(Lock::Named(REPACKAGED)),
-        Source::Go { .. } | Source::Archive => None,
+        Source::Go { .. } | Source::Ours { .. } | Source::Archive => None,
     };
     if let Some(lock) = named {
         let _made: Environment = environment::ensure(machine, runner, &spec(ctx, lock)).await?;
@@ -224,7 +227,14 @@ async fn install(machine: &Machine, runner: &Runner, program: &Program, source: 
     std::fs::create_dir(&bin).context("cannot make a folder for a program")?;
     match source {
         Source::Go { module, package, tags } => {
-            let target = golang::Target { module, package, tags, program: &bin.join(program.name) };
+            let program = bin.join(program.name);
+            let target = golang::Target { module, package, tags, stamp: None, program: &program };
+            golang::build(machine, runner, &target).await?;
+        }
+        Source::Ours { module, stamp, .. } => {
+            let stamp = (!stamp.is_empty()).then(|| format!("{stamp}=v{version}"));
+            let (package, program) = (format!("./{}", program.name), bin.join(program.name));
+            let target = golang::Target { module, package: &package, tags: "", stamp, program: &program };
             golang::build(machine, runner, &target).await?;
         }
         _ => archive::fetch(machine, runner, program.name, scratch.path()).await?,

@@ -1,4 +1,4 @@
-//! What runs beside a gate, in a process group of its own that ends with its value.
+//! What runs beside a gate, in a process group of its own that ends with its value; and what outlives us.
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::process::Child;
@@ -20,6 +20,11 @@ impl Server {
         self.group.kill(Signal::KILL);
         self.group.leader = None;
         Some(exit)
+    }
+
+    /// Its process id, until it has ended.
+    pub fn pid(&self) -> Option<i32> {
+        i32::try_from(self.child.id()?).ok()
     }
 
     /// The id of its process group.
@@ -58,5 +63,19 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         self.kill(Signal::KILL);
+    }
+}
+
+/// A process that goes on when its value is dropped, and when we end.
+#[derive(Debug)]
+pub struct Detached {
+    #[allow(clippy::disallowed_types, reason = "part of the one door through which processes are started")]
+    pub(super) child: std::process::Child,
+}
+
+impl Detached {
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<Exit> {
+        self.child.try_wait().ok().flatten().map(exit_of)
     }
 }

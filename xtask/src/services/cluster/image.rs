@@ -1,0 +1,83 @@
+//! The image of the pods' sandbox, made of one program without an engine: an archive as `docker save` writes it.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::place::PAUSE_IMAGE;
+
+/// Nobody's user and group: pods that may not run as root take the image, too.
+const USER: &str = "65535:65535";
+
+/// The name of an architecture in images.
+fn architecture(rust: &str) -> &str {
+    match rust {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// The archive of the program at `pause`.
+pub fn archive(pause: &Path) -> Result<Vec<u8>> {
+    let program = std::fs::read(pause).with_context(|| format!("cannot read `{}`", pause.display()))?;
+    let layer = tar(&[("pause", &program, 0o755)])?;
+    let config = json!({
+        "architecture": architecture(std::env::consts::ARCH),
+        "os": "linux",
+        "config": {"Entrypoint": ["/pause"], "User": USER},
+        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", sha256(&layer))]},
+    })
+    .to_string();
+    let config_name = format!("{}.json", sha256(config.as_bytes()));
+    let manifest = json!([{"Config": config_name, "RepoTags": [PAUSE_IMAGE], "Layers": ["layer.tar"]}]).to_string();
+    tar(&[
+        (&config_name, config.as_bytes(), 0o644),
+        ("layer.tar", &layer, 0o644),
+        ("manifest.json", manifest.as_bytes(), 0o644),
+    ])
+}
+
+fn tar(files: &[(&str, &[u8], u32)]) -> Result<Vec<u8>> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, bytes, mode) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(*mode);
+        header.set_mtime(0);
+        archive.append_data(&mut header, name, *bytes).context("cannot write an archive")?;
+    }
+    archive.into_inner().context("cannot write an archive")
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_archive_holds_the_program_and_names_it() {
+        use std::io::Read as _;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "program").unwrap();
+        let bytes = archive(file.path()).unwrap();
+        let mut names = Vec::new();
+        for entry in tar::Archive::new(bytes.as_slice()).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let name = entry.path().unwrap().display().to_string();
+            if name == "manifest.json" {
+                let mut text = String::new();
+                entry.read_to_string(&mut text).unwrap();
+                assert!(text.contains(PAUSE_IMAGE), "{text}");
+            }
+            names.push(name);
+        }
+        assert_eq!(names[1..], ["layer.tar", "manifest.json"]);
+        assert_eq!(archive(file.path()).unwrap(), bytes, "the same program makes the same image");
+    }
+}
