@@ -124,19 +124,16 @@ async fn status(session: &Session, args: &Args, folder: &Path) -> Result<Outcome
     if let Err(troubles) = start::is_healthy(folder).await {
         findings.extend(troubles.into_iter().map(|trouble| Finding::new("cluster", Severity::High, trouble)));
     }
-    let is_up = state.supervisor.is_alive();
-    let running = state.parts.iter().filter(|part| part.process.as_ref().is_some_and(|one| one.is_alive()));
-    let count = running.count() as u64;
-    if !is_up || count == 0 {
-        let why = state.troubles().into_iter().next().unwrap_or_else(|| "no part of it runs".to_owned());
+    let Some(parts) = state.looked_at() else {
+        let why = state.troubles().into_iter().next().unwrap_or_default();
         return Err(NotRun { findings, ..NotRun::new(format!("no cluster is up: {why}"), fix) }.into());
-    }
-    // How many there have to be is no matter of how many are written down: a start that is not over has fewer.
-    let declared = Some(commands(folder).len() as u64);
+    };
     let logs = session.machine.shown(&folder.join("logs"));
     let fix = format!("look into `{logs}`; `{}` brings it up anew", args.again("up"));
-    let work = Work::new(declared.unwrap_or(count).max(count), "parts");
-    Ok(Outcome::Ran(Evidence { work, declared, findings, artifacts: vec![], fix }))
+    // What a start that is not over has not yet started is missing from the count.
+    let declared = if state.kind.is_some() { parts } else { commands(folder).len() as u64 };
+    let work = Work::new(parts, "parts");
+    Ok(Outcome::Ran(Evidence { work, declared: Some(declared), findings, artifacts: vec![], fix }))
 }
 
 /// What a person wants to know, as findings that break nothing.
@@ -167,7 +164,7 @@ fn told(session: &Session, state: &State) -> Vec<Finding> {
 
 async fn down(session: &Session, args: &Args, folder: &Path) -> Result<Outcome, Unproven> {
     session.doing(format!("taking down what is up in `{}`", session.machine.shown(folder)));
-    let left = end::down(folder).await?;
+    let left = end::down(&session.machine, session.runner(), folder).await?;
     let findings = left.into_iter().map(|what| Finding::new("left", Severity::High, what)).collect();
     Ok(Outcome::Ran(Evidence {
         work: Work::new(end::PLACES, "places"),

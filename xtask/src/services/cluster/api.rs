@@ -1,12 +1,13 @@
 //! Asks the cluster's API server as its administrator.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use base64::Engine as _;
 use reqwest::{Certificate, Identity, Method, StatusCode};
 use serde_json::Value;
 
-use super::place::Place;
 use crate::tools::download;
 
 /// How long one question may take.
@@ -20,17 +21,27 @@ pub struct Api {
 }
 
 impl Api {
-    /// By the certificates in the cluster's folder.
-    pub fn new(place: &Place) -> Result<Self> {
-        let read = |name: &str| {
-            let path = place.at(&format!("pki/{name}"));
-            std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))
+    /// By a kubeconfig with one context, whose certificates are in it.
+    pub fn new(kubeconfig: &Path) -> Result<Self> {
+        let cannot = || format!("cannot read `{}`", kubeconfig.display());
+        let text = std::fs::read_to_string(kubeconfig).with_context(cannot)?;
+        let config: Value = serde_saphyr::from_str(&text).with_context(cannot)?;
+        let (cluster, user) = (&config["clusters"][0]["cluster"], &config["users"][0]["user"]);
+        let decoded = |value: &Value| {
+            let text = value.as_str().with_context(cannot)?;
+            base64::engine::general_purpose::STANDARD.decode(text).with_context(cannot)
         };
-        let ca = Certificate::from_pem(&read("ca.crt")?).context("cannot read the cluster's authority")?;
-        let pair = [read("admin.key")?, read("admin.crt")?].concat();
-        let identity = Identity::from_pem(&pair).context("cannot read the administrator's certificate")?;
+        let ca = Certificate::from_pem(&decoded(&cluster["certificate-authority-data"])?).with_context(cannot)?;
+        let pair = [decoded(&user["client-key-data"])?, decoded(&user["client-certificate-data"])?].concat();
+        let identity = Identity::from_pem(&pair).with_context(cannot)?;
         let builder = download::builder().no_proxy().timeout(PATIENCE).tls_certs_only([ca]).identity(identity);
-        Ok(Self { client: builder.build().context("cannot make an HTTP client")?, base: place.api() })
+        let base = cluster["server"].as_str().with_context(cannot)?.to_owned();
+        Ok(Self { client: builder.build().context("cannot make an HTTP client")?, base })
+    }
+
+    /// Where it answers.
+    pub fn base(&self) -> &str {
+        &self.base
     }
 
     /// Sends a request; an answer that is no success is an error with the server's own words.

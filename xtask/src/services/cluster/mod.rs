@@ -7,6 +7,7 @@
 //! | `node` | namespaces, links, mounts and cgroups, and their end |
 //! | `supervisor` | the process that owns all parts |
 //! | `state` | what it says of itself |
+//! | `api`, `ready` | asking it, and when it counts as ready |
 //! | `start`, `end` | bringing it up from outside, and taking it down |
 //! | `kind` | the same by `kind` |
 
@@ -25,6 +26,7 @@ pub mod node;
 pub mod parts;
 pub mod pki;
 pub mod place;
+pub mod ready;
 pub mod start;
 pub mod state;
 pub mod supervisor;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::parts::{OVER, SETTINGS};
-use super::place::{Place, free_slot};
+use super::place::{Place, free_slot, is_ours};
 use super::state::Process;
 use crate::tools::command::Command;
 use crate::tools::proc::{Runner, Server};
@@ -17,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where Linux keeps control groups.
 const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// Where Linux tells the links of a network.
+const LINKS: &str = "/sys/class/net";
 
 /// A node that is held.
 #[derive(Debug)]
@@ -85,9 +88,7 @@ fn is_program(pid: i32, program: &Path) -> bool {
 pub async fn link(runner: &Runner, node: &Node, folder: &Path) -> Result<u8> {
     let mut first = 0;
     loop {
-        let links = std::fs::read_dir("/sys/class/net").context("cannot tell the machine's links")?;
-        let links: Vec<String> = links.flatten().map(|link| link.file_name().to_string_lossy().into_owned()).collect();
-        let slot = free_slot(&links, first).context("no number is free: too many clusters are up")?;
+        let slot = free_slot(&links()?, first).context("no number is free: too many clusters are up")?;
         let place = Place { folder: folder.to_owned(), slot, registry: 0 };
         let holder = node.holder.pid.to_string();
         let add = ip(folder, &["link", "add", &place.link(), "type", "veth", "peer", "name", "eth0", "netns", &holder]);
@@ -96,11 +97,17 @@ pub async fn link(runner: &Runner, node: &Node, folder: &Path) -> Result<u8> {
             return Ok(slot);
         }
         // Another cluster was quicker.
-        if !Path::new("/sys/class/net").join(place.link()).exists() {
+        if !Path::new(LINKS).join(place.link()).exists() {
             bail!("`{add}` ended with {}", ended.failure());
         }
         first = slot + 1;
     }
+}
+
+/// The names of the machine's links.
+fn links() -> Result<Vec<String>> {
+    let links = std::fs::read_dir(LINKS).context("cannot tell the machine's links")?;
+    Ok(links.flatten().map(|link| link.file_name().to_string_lossy().into_owned()).collect())
 }
 
 fn ip(folder: &Path, args: &[&str]) -> Command {
@@ -197,7 +204,9 @@ pub async fn clear(place: &Place, made: &[PathBuf], limit: Duration) -> Vec<Stri
         }
         let left = left(place);
         if left.is_empty() || begun.elapsed() > limit {
-            for folder in made {
+            // A folder that is removed here would be gone under the mounts of another cluster, too.
+            let is_last = links().is_ok_and(|links| !links.iter().any(|link| is_ours(link)));
+            for folder in made.iter().filter(|_| is_last) {
                 // Somebody else may use it by now.
                 let _not_empty = std::fs::remove_dir(folder);
             }
@@ -210,7 +219,7 @@ pub async fn clear(place: &Place, made: &[PathBuf], limit: Duration) -> Vec<Stri
 
 /// The cgroups and the link of it that are there.
 pub fn left(place: &Place) -> Vec<String> {
-    let link = Path::new("/sys/class/net").join(place.link());
+    let link = Path::new(LINKS).join(place.link());
     let all = cgroups(place).into_iter().chain([link]).filter(|path| path.exists());
     all.map(|path| format!("`{}` is still there", path.display())).collect()
 }

@@ -100,6 +100,11 @@ impl Place {
     }
 }
 
+/// Whether a link of this name is some cluster's.
+pub fn is_ours(name: &str) -> bool {
+    (0..SLOTS).any(|slot| link(slot) == name)
+}
+
 fn link(slot: u8) -> String {
     format!("xtk{slot}")
 }

@@ -88,8 +88,11 @@ pub struct State {
     pub registry: String,
     /// The version of Kubernetes.
     pub version: String,
-    /// What owns all parts.
-    pub supervisor: Process,
+    /// What owns all parts; none where they are kind's.
+    pub supervisor: Option<Process>,
+    /// The name that kind knows it by, where it is kind's.
+    #[serde(default)]
+    pub kind: Option<String>,
     /// What holds the node's namespaces: with it everything within ends.
     pub node: Option<Process>,
     /// The parts.
@@ -116,10 +119,16 @@ impl State {
         Place { folder: folder.to_owned(), slot: self.slot, registry: port }
     }
 
+    /// How many parts can be looked at: none where nothing of it is up. What kind has made counts as one.
+    pub fn looked_at(&self) -> Option<u64> {
+        let is_up = self.kind.is_some() || self.supervisor.as_ref().is_some_and(Process::is_alive);
+        is_up.then(|| self.parts.len() as u64 + u64::from(self.kind.is_some()))
+    }
+
     /// What keeps it from being whole, part by part.
     pub fn troubles(&self) -> Vec<String> {
-        if !self.supervisor.is_alive() {
-            return vec![format!("its supervisor (pid {}) is gone", self.supervisor.pid)];
+        if let Some(gone) = self.supervisor.as_ref().filter(|supervisor| !supervisor.is_alive()) {
+            return vec![format!("its supervisor (pid {}) is gone", gone.pid)];
         }
         if let Phase::Ended(why) = &self.phase {
             return vec![why.clone()];
@@ -144,7 +153,8 @@ mod tests {
             api: "https://198.18.14.2:6443".into(),
             registry: "localhost:5017".into(),
             version: "v1.32.13".into(),
-            supervisor: Process::of(i32::try_from(std::process::id()).unwrap()).unwrap(),
+            supervisor: Process::of(i32::try_from(std::process::id()).unwrap()),
+            kind: None,
             node: None,
             parts,
             made: vec![],
@@ -167,7 +177,7 @@ mod tests {
         ] {
             assert_eq!(state.troubles().first().map(String::as_str), expected, "{state:?}");
         }
-        let gone = State { supervisor: earlier, ..state(Phase::Ready, vec![]) };
+        let gone = State { supervisor: Some(earlier), ..state(Phase::Ready, vec![]) };
         assert!(gone.troubles()[0].contains("is gone"), "{:?}", gone.troubles());
     }
 

@@ -10,26 +10,20 @@ use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use reqwest::Method;
 
-use super::api::{Api, is_true};
+use super::api::Api;
 use super::node::{self, Node};
 use super::parts::{self, Part, Programs, SOCKET};
-use super::place::{NODE, Place};
+use super::place::Place;
 use super::state::{PartState, Phase, Process, State};
-use super::{CONTEXT, image, pki};
+use super::{CONTEXT, image, pki, ready};
 use crate::disk::write_atomically;
 use crate::tools::cancel::Urgency;
 use crate::tools::command::Command;
 use crate::tools::machine::Machine;
 use crate::tools::proc::{Runner, Server};
 
-/// How long one step of the start may take.
-const STEP_WITHIN: Duration = Duration::from_secs(90);
-
 /// How often the parts are looked at.
 const BEAT: Duration = Duration::from_millis(200);
-
-/// What a pod asks for to show that names are answered.
-const ASKED: &str = "kubernetes.default.svc.cluster.local";
 
 /// The longest wait before a part is started again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -68,7 +62,8 @@ pub async fn serve(machine: &Machine, folder: &Path, programs: &Programs, versio
         api: place.api(),
         registry: format!("localhost:{}", place.registry),
         version: version.to_owned(),
-        supervisor: us,
+        supervisor: Some(us),
+        kind: None,
         node: Some(node.holder.clone()),
         parts: vec![],
         made: vec![],
@@ -94,7 +89,8 @@ fn runner(machine: &Machine) -> Runner {
     Runner { env, ..quiet }
 }
 
-fn free_port() -> Result<u16> {
+/// A port of loopback that nobody uses now.
+pub fn free_port() -> Result<u16> {
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
     Ok(socket.local_addr().context("no port is free")?.port())
 }
@@ -118,7 +114,8 @@ impl Supervisor<'_> {
             }
             self.start(part)?;
         }
-        self.is_ready().await?;
+        let api = Api::new(&self.state.kubeconfig)?;
+        ready::is_shown(&api, &mut |what| self.still_whole(what)).await?;
         self.state.phase = Phase::Ready;
         self.tell()?;
         loop {
@@ -224,31 +221,23 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    /// Waits for one step; a part that ends meanwhile is the reason why it does not come.
-    async fn until<F, P, T>(&mut self, what: &str, holds: F) -> Result<T>
+    /// While something is waited for: a part that ends meanwhile is the reason why it does not come.
+    fn still_whole(&mut self, what: &str) -> Result<()> {
+        for one in &mut self.running {
+            if let Some(exit) = one.server.as_mut().and_then(Server::ended) {
+                let name = one.part.name;
+                bail!("{name} ended with {exit} before this: {what}; look into `logs/{name}.log` of the cluster");
+            }
+        }
+        self.say(what)
+    }
+
+    /// Waits for one step.
+    async fn until<T, P>(&mut self, what: &str, holds: impl Fn() -> P) -> Result<T>
     where
-        F: Fn() -> P,
         P: Future<Output = Result<T, String>>,
     {
-        self.say(what)?;
-        let begun = Instant::now();
-        loop {
-            let why = match holds().await {
-                Ok(seen) => return Ok(seen),
-                Err(why) => why,
-            };
-            for one in &mut self.running {
-                if let Some(exit) = one.server.as_mut().and_then(Server::ended) {
-                    let name = one.part.name;
-                    bail!("{name} ended with {exit} before {what}: look into `logs/{name}.log` of the cluster");
-                }
-            }
-            if begun.elapsed() > STEP_WITHIN {
-                bail!("{what} did not come within {} s: {why}", STEP_WITHIN.as_secs());
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            self.tell()?;
-        }
+        ready::until(what, &mut |what| self.still_whole(what), holds).await
     }
 
     /// Gives containerd the image that every pod begins with.
@@ -271,7 +260,7 @@ impl Supervisor<'_> {
     }
 
     async fn api_answers(&mut self) -> Result<()> {
-        let api = Api::new(&self.place)?;
+        let api = Api::new(&self.state.kubeconfig)?;
         self.until("the API server answers", || api.get("/readyz")).await?;
         for (path, object) in parts::objects(&self.place) {
             let takes = || api.send(Method::POST, path, Some(&object));
@@ -279,41 +268,6 @@ impl Supervisor<'_> {
         }
         Ok(())
     }
-
-    /// The node is ready, and a pod on it was answered a name.
-    async fn is_ready(&mut self) -> Result<()> {
-        let api = Api::new(&self.place)?;
-        self.until("the node is ready", || node_ready(&api)).await?;
-        let account = "/api/v1/namespaces/default/serviceaccounts/default";
-        self.until("pods have an account", || api.get(account)).await?;
-        let (pods, asks) = ("/api/v1/namespaces/default/pods", parts::asks_for(ASKED));
-        // One that asks before the rules of kube-proxy are there is not answered; another one asks then.
-        for _ in 0..5 {
-            let pod = api.send(Method::POST, pods, Some(&asks)).await.map_err(anyhow::Error::msg)?;
-            let path = format!("{pods}/{}", pod["metadata"]["name"].as_str().unwrap_or_default());
-            let phase = self.until("a pod is answered a name", || phase_at_end(&api, &path)).await?;
-            let _gone = api.send(Method::DELETE, &path, None).await;
-            if phase == "Succeeded" {
-                return Ok(());
-            }
-        }
-        bail!("a pod of the cluster asked for `{ASKED}` and got no answer: look into `logs/coredns.log` of the cluster")
-    }
-}
-
-/// How a pod ended, once it has.
-async fn phase_at_end(api: &Api, pod: &str) -> Result<String, String> {
-    let status = api.get(pod).await?["status"].take();
-    match status["phase"].as_str() {
-        Some(phase @ ("Succeeded" | "Failed")) => Ok(phase.to_owned()),
-        _ => Err(status.to_string()),
-    }
-}
-
-/// The node, if it is ready.
-pub async fn node_ready(api: &Api) -> Result<serde_json::Value, String> {
-    let node = api.get(&format!("/api/v1/nodes/{NODE}")).await?;
-    if is_true(&node, "Ready") { Ok(node) } else { Err(format!("it is not ready: {}", node["status"]["conditions"])) }
 }
 
 /// Only its owner may read who the administrator is.
