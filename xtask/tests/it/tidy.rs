@@ -179,7 +179,14 @@ fn workflows_only_call_the_pipeline() {
                 let run = run.trim();
                 assert!(run.starts_with("cargo xtask "), "{path}: `{run}` is no call of the pipeline");
                 assert!(!run.contains("${{"), "{path}: a template expression inside `{run}`");
-                let plain = run.replace("--only \"$GATE\"", "");
+                // Each is set in the step's own `env:`, and is one argument whatever it holds.
+                let variables = [
+                    "--only \"$GATE\"",
+                    "deploy \"$ENVIRONMENT\"",
+                    "rollback \"$ENVIRONMENT\"",
+                    "--version \"$VERSION\"",
+                ];
+                let plain = variables.iter().fold(run.to_owned(), |run, variable| run.replace(variable, ""));
                 assert!(!plain.contains(['|', ';', '&', '>', '<', '$', '`', '(']), "{path}: shell in `{run}`");
             }
             assert!(!line.starts_with("continue-on-error"), "{path}: {line}");
@@ -190,7 +197,9 @@ fn workflows_only_call_the_pipeline() {
 #[test]
 fn actions_are_pinned_by_commit_and_keep_no_credentials() {
     for (path, text) in workflows() {
-        for line in text.lines().filter(|line| line.contains("uses:")) {
+        // A workflow of this repository is taken at the same commit.
+        let used = text.lines().filter(|line| line.contains("uses:"));
+        for line in used.filter(|line| !line.trim().starts_with("uses: $/.github/workflows/")) {
             let (pin, version) =
                 line.split_once('@').unwrap().1.split_once(" # ").unwrap_or_else(|| panic!("{path}: {line}"));
             assert!(pin.len() == 40 && pin.bytes().all(|b| b.is_ascii_hexdigit()), "{path}: {line}");
@@ -229,4 +238,35 @@ fn the_main_workflow_has_one_required_check_and_least_permissions() {
         assert!(step.contains("github.event_name == 'push'"), "{step}");
     }
     assert_eq!(text.matches("actions/cache@").count(), 0, "it saves on pull requests too");
+}
+
+#[test]
+fn a_release_is_one_at_a_time_and_never_cancelled() {
+    let text = read(".github/workflows/forgetm-deploy.yml");
+    assert!(text.contains("\npermissions: {}\n"));
+    assert!(text.contains("\nconcurrency:\n  group: deploy-${{ inputs.environment }}\n  cancel-in-progress: false\n"));
+    // Neither what another run left behind nor what a stranger's pull request says starts one.
+    for trigger in ["workflow_run:", "pull_request", "schedule:", "repository_dispatch:"] {
+        assert!(!text.lines().any(|line| line.trim_start().starts_with(trigger)), "{trigger}");
+    }
+    // The environment, and with it the approval, is of the one job.
+    let jobs: Vec<&str> = text.split("\njobs:\n").nth(1).unwrap().lines().collect();
+    assert_eq!(jobs.iter().filter(|line| line.starts_with("  ") && !line.starts_with("   ")).count(), 1);
+    assert!(text.contains("    environment:\n      name: ${{ inputs.environment }}\n"));
+    assert_eq!(text.matches("id-token: write").count(), 1);
+    assert_eq!(text.matches("${{ inputs.version }}").count(), 1, "only in `env:`");
+
+    let main = read(".github/workflows/forgetm-ci.yml");
+    for (environment, branch) in [("staging", "develop"), ("production", "main")] {
+        let job = main.split(&format!("\n  {environment}:\n")).nth(1).unwrap().split("\n\n").next().unwrap();
+        let pushed = format!("if: ${{{{ github.event_name == 'push' && github.ref == 'refs/heads/{branch}' }}}}\n");
+        assert!(job.contains(&pushed) && job.contains("needs: publish\n"), "{job}");
+        assert!(job.contains(&format!("with:\n      environment: {environment}\n")), "{job}");
+        // Each variable that the called workflow takes is handed on, and no other.
+        for secret in ["KUBECONFIG_DATA", "FORGE_OPENAI_KEYS"] {
+            assert!(job.contains(&format!("{secret}: ${{{{ secrets.{secret} }}}}")), "{job}");
+            assert!(text.contains(&format!("\n      {secret}:\n        required: false\n")));
+        }
+        assert!(!job.contains("inherit"), "{job}");
+    }
 }
