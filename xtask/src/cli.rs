@@ -14,10 +14,8 @@ use crate::exit::{Code, UsageError};
 use crate::report::{self, Display};
 use crate::tasks::checks::{self, Checks, Done};
 use crate::tasks::{
-    bench, cache, ci, container, docs, doctor, integration, perf, policy, pre_commit, release, sbom, scan, self_test,
-    bench, cache, ci, container, docs, doctor, evidence, integration, perf, policy, pre_commit, sbom, scan, self_test,
-    bench, cache, ci, cluster, container, docs, doctor, integration, perf, policy, pre_commit, sbom, scan, self_test,
-    signing, smoke, test_matrix, tools,
+    bench, cache, ci, cluster, container, docs, doctor, evidence, integration, perf, policy, pre_commit, release, sbom,
+    scan, self_test, signing, smoke, test_matrix, tools,
 };
 use crate::tools::cancel::Cancel;
 use crate::tools::environment;
@@ -114,8 +112,6 @@ enum Task {
     Rollback(release::RollbackArgs),
     /// A real Kubernetes of one node, for the tests of releases and for rehearsals
     Cluster(cluster::Args),
-    /// Say what this machine has, what is missing, and the command that gets it
-    Doctor,
     /// Put the evidence of releases into one signed file, and verify such a file
     #[command(subcommand)]
     Evidence(evidence::Args),
@@ -252,7 +248,6 @@ impl Run {
             }
             Task::Rollback(args) => release::rollback::gates(args),
             Task::Cluster(args) => cluster::plan(ctx, args)?,
-            Task::Doctor => doctor::plan(ctx),
             Task::Evidence(args) => evidence::plan(ctx, args)?,
             Task::Doctor(args) => doctor::plan(ctx, *args)?,
             Task::SelfTest => self_test::plan(ctx),
@@ -295,7 +290,6 @@ impl Run {
                 return Ok(Code::Passed.into());
             }
             Task::Cluster(_) => self.check("cluster", false, cancel, events).await?,
-            Task::Doctor => self.check("doctor", false, cancel, events).await?,
             Task::Evidence(_) => self.check("evidence", false, cancel, events).await?,
             Task::Doctor(_) => self.check("doctor", false, cancel, events).await?,
             Task::SelfTest => self.check("self-test", false, cancel, events).await?,

@@ -34,7 +34,7 @@ pub use github::{Github, Guarded, Permissions};
 pub use integration::Integration;
 pub use perf::{Executor, Load, Perf, Scenario, Stage};
 pub use policy::{Ignore, Licences, Policy, Vulnerabilities};
-pub use release::{BlueGreen, Canary, Cluster, Login, Rehearsal, Release, Strategy, VerifyAt};
+pub use release::{BlueGreen, Cluster, Login, Rehearsal, Release, Strategy, VerifyAt};
 pub use requests::{Request, Service, Smoke};
 pub use scan::{Dependencies, Dockerfile, Locks, Manifests, Sast, Sbom, Secrets, Shell, Tools, Workflows};
 pub use signing::{Key, Registry, Signing};

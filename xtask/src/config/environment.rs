@@ -5,12 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-<<<<<<< HEAD
 use super::release::{Cluster, Rehearsal, Release};
-use super::with_nearest_key;
-=======
 use super::{Canary, with_nearest_key};
->>>>>>> 409ace9 (A canary and its baseline are asked the same at the same time)
 use crate::exit::UsageError;
 
 /// Names that mean another one.
@@ -31,7 +27,6 @@ pub struct Environment {
     /// Every instance by an address of its own, where they have one; `smoke` asks each of them and the URL.
     #[serde(default)]
     pub instances: Vec<String>,
-<<<<<<< HEAD
     /// Which cluster it runs on; without it nothing is released.
     pub cluster: Option<Cluster>,
     /// How it is released; without it nothing is.
@@ -42,11 +37,9 @@ pub struct Environment {
     /// What differs in a rehearsal.
     #[serde(default)]
     pub rehearsal: Rehearsal,
-=======
     /// How a canary is compared with its baseline.
     #[serde(default)]
     pub canary: Canary,
->>>>>>> 409ace9 (A canary and its baseline are asked the same at the same time)
 }
 
 impl Environment {
@@ -89,18 +82,12 @@ impl Environment {
             format!("{line}: {}", with_nearest_key(e.message()))
         })?;
         let wrong = environment.addresses().find(|address| !is_http(address)).cloned();
-<<<<<<< HEAD
         if let Some(address) = wrong {
             return Err(format!("1: `{address}` is no address like https://api.example"));
-=======
-        match wrong {
-            Some(address) => Err(format!("1: `{address}` is no address like https://api.example")),
-            None => environment.canary.check().map(|()| environment).map_err(|why| format!("1: {why}")),
->>>>>>> 409ace9 (A canary and its baseline are asked the same at the same time)
         }
         let release = environment.release.as_ref().map_or(Ok(()), Release::check);
         let cluster = environment.cluster.as_ref().map_or(Ok(()), Cluster::check);
-        release.and(cluster).map_err(|why| format!("1: {why}"))?;
+        release.and(cluster).and(environment.canary.check()).map_err(|why| format!("1: {why}"))?;
         Ok(environment)
     }
 

@@ -170,9 +170,9 @@ pub struct Release {
     /// What differs in a blue-green release.
     #[serde(default)]
     pub blue_green: BlueGreen,
-    /// What differs in a canary release.
-    #[serde(default)]
-    pub canary: Canary,
+    /// The shares of the traffic that a canary release gets one after the other, in percent.
+    #[serde(default = "steps")]
+    pub canary_steps: Vec<u8>,
 }
 
 /// Where a release is verified.
@@ -195,30 +195,9 @@ pub struct BlueGreen {
     pub keep: Duration,
 }
 
-/// `[release.canary]`
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Canary {
-    /// The shares of the traffic in percent, one a step.
-    #[serde(default = "steps")]
-    pub steps: Vec<u8>,
-    /// How many requests a second each arm gets.
-    #[serde(default = "fifty")]
-    pub rate: u32,
-    /// How long each step is measured.
-    #[serde(default = "one_minute", with = "duration")]
-    pub measured: Duration,
-}
-
 impl Default for BlueGreen {
     fn default() -> Self {
         Self { keep: fifteen_minutes() }
-    }
-}
-
-impl Default for Canary {
-    fn default() -> Self {
-        Self { steps: steps(), rate: fifty(), measured: one_minute() }
     }
 }
 
@@ -294,8 +273,8 @@ impl Release {
         if self.keep == 0 {
             return Err("release.keep: with 0 there is no way back".to_owned());
         }
-        if self.canary.steps.is_empty() || self.canary.steps.iter().any(|step| !(1..=50).contains(step)) {
-            return Err("release.canary.steps: each is a share of 1 to 50 percent".to_owned());
+        if self.canary_steps.is_empty() || self.canary_steps.iter().any(|step| !(1..=50).contains(step)) {
+            return Err("release.canary_steps: each is a share of 1 to 50 percent".to_owned());
         }
         Ok(())
     }
@@ -311,10 +290,6 @@ fn echo() -> String {
 
 fn five() -> usize {
     5
-}
-
-fn fifty() -> u32 {
-    50
 }
 
 fn steps() -> Vec<u8> {
@@ -374,7 +349,7 @@ mod tests {
             ("\"main\"", "\"-d\"", Some("no branch")),
             ("\"2m\"\n", "\"2m\"\nlock = \"1s\"\n", Some("less than 5s")),
             ("\"2m\"\n", "\"2m\"\nkeep = 0\n", Some("no way back")),
-            ("\"2m\"\n", "\"2m\"\ncanary = { steps = [100] }\n", Some("1 to 50 percent")),
+            ("\"2m\"\n", "\"2m\"\ncanary_steps = [100]\n", Some("1 to 50 percent")),
         ] {
             let release: Release = toml::from_str(&LEAST.replacen(from, to, 1)).unwrap();
             let found = release.check().err().unwrap_or_default();

@@ -253,11 +253,12 @@ fn fill_workload(object: &mut Value, release: &Release, filling: &Filling, name:
             container["image"] = json!(filling.image);
         }
     }
-    let hash = blake3::hash(template.to_string().as_bytes()).to_hex();
     let labels = &mut template["metadata"]["labels"];
-    labels[TEMPLATE] = json!(&hash[..16]);
     labels[TRACK] = json!(track);
     labels[TRAFFIC] = json!(filling.traffic);
+    // The same in another Deployment is another one: its pods are not these.
+    let hash = blake3::hash(template.to_string().as_bytes()).to_hex();
+    template["metadata"]["labels"][TEMPLATE] = json!(&hash[..16]);
 }
 
 /// Everything in a workload that names the Secret by its placeholder names it by its real name.

@@ -3,7 +3,9 @@
 //! Pure parts stand beside their Kubernetes adapters. What is done in which order is the task's (`tasks/release`).
 
 pub mod book;
+pub mod canary;
 pub mod diagnosis;
+pub mod evidence;
 pub mod follow;
 pub mod hold;
 pub mod journal;
@@ -13,10 +15,3 @@ pub mod object;
 pub mod rollout;
 pub mod secrets;
 pub mod watch;
-//! What a release is: what is remembered of it, and what proves it to others. Pure.
-
-pub mod evidence;
-pub mod journal;
-//! What a release is, apart from the command that makes one.
-
-pub mod canary;

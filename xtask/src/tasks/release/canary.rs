@@ -1,22 +1,111 @@
 //! A canary release: a small share of the new version beside the old one, compared with as small and as fresh a share of
 //! the old version under the same requests. The old version keeps its whole capacity all the time (R26).
 
+use serde_json::{Value, json};
+
 use super::image::Chosen;
 use super::transaction::{Fate, Transaction};
-use crate::release::journal::Journal;
-use crate::release::manifests::{Manifests, Prepared, Track};
-use crate::verdict::Unproven;
+use super::verify::arm;
+use crate::config::{Canary, Environment, Release};
+use crate::engine::session::Session;
+use crate::load::Stop;
+use crate::model::GateReport;
+use crate::release::canary::analysis::{Assessment, Judgement, assess};
+use crate::release::canary::arms::{Question, measure};
+use crate::release::journal::{Entry, Journal, Step};
+use crate::release::manifests::{Filling, Manifests, Prepared, TEMPLATE, TRACK, TRAFFIC, Track};
+use crate::tools::cancel::Urgency;
+use crate::tools::kube::Kube;
+use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Work};
+
+/// Steps of one release send their requests in orders of their own.
+const SEED: u64 = 1947;
 
 impl Transaction {
     /// Compares, a step a share; [`Fate::Good`] promotes, and nothing else does.
     pub async fn compare(
         &mut self,
-        _manifests: &Manifests,
-        _chosen: &Chosen,
-        _journal: &Journal,
-        _prepared: &Prepared,
+        manifests: &Manifests,
+        chosen: &Chosen,
+        journal: &Journal,
+        prepared: &Prepared,
     ) -> Result<Fate, Unproven> {
-        Ok(Fate::NotVerified("a canary release cannot be compared yet".to_owned()))
+        let Some(stable) = journal.last_verified().cloned() else {
+            return Ok(Fate::Failed(
+                "a canary needs a verified release beside it: release it once with --strategy rolling".to_owned(),
+            ));
+        };
+        let baseline =
+            self.book.objects(&stable.id).await?.and_then(|objects| baseline(&objects, &self.release, &stable));
+        let Some(baseline) = baseline else {
+            return Ok(Fate::Failed(format!("the objects of release {} are no longer kept: no baseline", stable.id)));
+        };
+        let secret = prepared.configs.iter().find(|name| name.starts_with(&format!("{}-", self.release.secret)));
+        let secret = secret.cloned().unwrap_or_default();
+        let replicas = self.replicas(&stable).await?;
+        let shares = self.release.canary_steps.clone();
+        for (step, share) in shares.iter().enumerate() {
+            let size = size(replicas, *share);
+            self.step(Step::Watching, &format!("{share} % to {size} of the new version, beside {replicas}")).await?;
+            let filling = Filling {
+                image: chosen.image.clone(),
+                commit: chosen.commit.clone(),
+                secret: secret.clone(),
+                track: Track::Canary,
+                traffic: stable.track.clone(),
+                replicas: Some(size),
+            };
+            let mut canary = manifests.fill(&self.release, &filling);
+            let mut fresh = baseline.clone();
+            sized(&mut fresh, size);
+            for (prepared, track) in [(&mut canary, Track::Canary), (&mut fresh, Track::Baseline)] {
+                prepared.objects.push(self.arm_service(prepared, track));
+            }
+            for (name, prepared) in [("baseline", &fresh), ("canary-pods", &canary)] {
+                let report = self.roll_out(name, prepared, size, true).await;
+                let fate = Fate::of(&report, self.stages.is_stopped());
+                if fate != Fate::Good {
+                    return Ok(fate);
+                }
+            }
+            self.step(Step::Verifying, &format!("the canary beside its baseline, {share} %")).await?;
+            let report = self.measured(step, shares.len()).await;
+            let fate = Fate::of(&report, self.stages.is_stopped());
+            if fate != Fate::Good {
+                return Ok(fate);
+            }
+        }
+        self.step(Step::Promoting, "the canary is as good as its baseline").await?;
+        // The rest of the capacity comes before the arms go.
+        Ok(Fate::Good)
+    }
+
+    /// How many pods of the verified release there are now.
+    async fn replicas(&self, stable: &Entry) -> Result<u64, Unproven> {
+        let workload = Track::of(&stable.track).of_workload(&self.release.workload);
+        let path = format!("/apis/apps/v1/namespaces/{}/deployments/{workload}", self.release.namespace);
+        let found = self.kube.get(&path).await?;
+        Ok(found.and_then(|object| object["spec"]["replicas"].as_u64()).unwrap_or(1).max(1))
+    }
+
+    /// A Service that leads to one arm alone, on the workload's first port.
+    fn arm_service(&self, prepared: &Prepared, track: Track) -> Value {
+        let template = &prepared.objects[0]["spec"]["template"];
+        let containers = template["spec"]["containers"].as_array();
+        let container = containers.and_then(|all| all.iter().find(|one| one["name"] == *self.release.container));
+        let port = container.and_then(|container| container["ports"][0]["containerPort"].as_u64()).unwrap_or(80);
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": track.of_workload(&self.release.service), "namespace": self.release.namespace},
+            "spec": {"type": "ClusterIP", "selector": {TRACK: track.name()}, "ports": [{"name": "http", "port": 80, "targetPort": port}]},
+        })
+    }
+
+    async fn measured(&mut self, step: usize, steps: usize) -> GateReport {
+        let id = self.id("canary");
+        let (kube, release, environment) = (self.kube.clone(), self.release.clone(), self.environment.clone());
+        self.stages.run(&id, |session| ask(session, kube, release, environment, (step, steps))).await
     }
 
     /// Removes what compared releases leave behind.
@@ -29,5 +118,127 @@ impl Transaction {
             self.kube.delete(&format!("/api/v1/namespaces/{namespace}/services/{service}")).await?;
         }
         Ok(())
+    }
+}
+
+async fn ask(
+    session: Session,
+    kube: Kube,
+    release: Release,
+    environment: Environment,
+    (step, steps): (usize, usize),
+) -> Result<Outcome, Unproven> {
+    let namespace = &release.namespace;
+    let (canary, _one) = arm(&kube, namespace, &Track::Canary.of_workload(&release.service)).await?;
+    let (baseline, _other) = arm(&kube, namespace, &Track::Baseline.of_workload(&release.service)).await?;
+    let settings: &Canary = &environment.canary;
+    session.say(&format!("{} requests/s to each of both for {} s", settings.rate, settings.duration.as_secs()))?;
+    let stop = Stop::default();
+    let mut cancel = session.machine.cancel.clone();
+    let question = Question {
+        canary: &canary,
+        baseline: &baseline,
+        mix: &release.routes,
+        requests: &session.ctx().config.requests,
+        settings,
+        seed: SEED + step as u64,
+    };
+    let measured = tokio::select! {
+        measured = measure(&question, &stop) => measured?,
+        () = cancel.reached(Urgency::Gently) => {
+            stop.now();
+            return Err(NotRun::new("interrupted", "").into());
+        }
+    };
+    let fix = "look at what differs between both versions".to_owned();
+    let arms = match measured {
+        Ok(arms) => arms,
+        Err(judgement) => return Err(no_verdict(&judgement).into()),
+    };
+    let seed = SEED + step as u64;
+    let Assessment { judgement, figures } = assess(&arms.canary, &arms.baseline, &settings.limits, steps, seed);
+    let words = serde_json::to_string(&figures).unwrap_or_default();
+    session.say(&format!("step {} of {steps}: {words}", step + 1))?;
+    let reasons = match &judgement {
+        Judgement::NoVerdict { .. } => return Err(no_verdict(&judgement).into()),
+        Judgement::Promote => vec![],
+        Judgement::Abort { reasons } => reasons.clone(),
+    };
+    let finding = |reason: &String| Finding::new("canary", Severity::High, reason.clone());
+    let figures = Finding::new("figures", Severity::Info, words);
+    Ok(Outcome::Ran(Evidence {
+        work: Work::new(arms.canary.requests + arms.baseline.requests, "requests"),
+        declared: None,
+        findings: reasons.iter().map(finding).chain([figures]).collect(),
+        artifacts: vec![],
+        fix,
+    }))
+}
+
+fn no_verdict(judgement: &Judgement) -> NotRun {
+    let reason = match judgement {
+        Judgement::NoVerdict { reason } => reason.clone(),
+        Judgement::Promote | Judgement::Abort { .. } => String::new(),
+    };
+    NotRun::new(format!("the canary has no verdict: {reason}"), "see whether this machine can send so many requests")
+}
+
+/// How many pods get `share` percent of the traffic beside `replicas` of the old version.
+fn size(replicas: u64, share: u8) -> u64 {
+    let share = u64::from(share.clamp(1, 99));
+    (replicas * share).div_ceil(100 - share).max(1)
+}
+
+/// The workload of the verified release under another name, with nobody's traffic.
+fn baseline(objects: &[Value], release: &Release, stable: &Entry) -> Option<Prepared> {
+    let workload = Track::of(&stable.track).of_workload(&release.workload);
+    let is_it = |object: &&Value| object["kind"] == "Deployment" && object["metadata"]["name"] == *workload;
+    let mut object = objects.iter().find(is_it)?.clone();
+    let name = Track::Baseline.of_workload(&release.workload);
+    object["metadata"]["name"] = json!(name);
+    object["spec"]["selector"]["matchLabels"][TRACK] = json!(Track::Baseline.name());
+    let labels = &mut object["spec"]["template"]["metadata"]["labels"];
+    labels[TRACK] = json!(Track::Baseline.name());
+    labels[TRAFFIC] = json!("none");
+    // Its pods are not those that serve.
+    let template = format!("baseline-{}", stable.template);
+    labels[TEMPLATE] = json!(template);
+    Some(Prepared { objects: vec![object], template, workload: name, configs: vec![] })
+}
+
+fn sized(prepared: &mut Prepared, replicas: u64) {
+    if let Some(object) = prepared.objects.first_mut() {
+        object["spec"]["replicas"] = json!(replicas);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_the_traffic_is_a_number_of_pods_and_never_none() {
+        for (replicas, share, expected) in
+            [(3, 10, 1), (3, 25, 1), (3, 50, 3), (10, 10, 2), (10, 50, 10), (1, 1, 1), (0, 10, 1)]
+        {
+            assert_eq!(size(replicas, share), expected, "{replicas} {share}");
+        }
+    }
+
+    #[test]
+    fn the_baseline_is_the_old_version_with_a_name_of_its_own_and_nobodys_traffic() {
+        let release = crate::release::manifests::testing::release();
+        let manifests = Manifests::new(crate::release::manifests::testing::objects(), &release).unwrap();
+        let filling = Filling { image: "old".into(), traffic: "stable".into(), ..Filling::default() };
+        let objects = manifests.fill(&release, &filling).objects;
+        let stable = Entry { template: "t".into(), track: "stable".into(), ..Entry::default() };
+        let mut found = baseline(&objects, &release, &stable).unwrap();
+        sized(&mut found, 2);
+        let object = &found.objects[0];
+        assert_eq!((&object["metadata"]["name"], &object["spec"]["replicas"]), (&json!("forge-baseline"), &json!(2)));
+        assert_eq!(object["spec"]["template"]["spec"]["containers"][0]["image"], "old");
+        assert_eq!(object["spec"]["template"]["metadata"]["labels"][TRAFFIC], "none");
+        assert_eq!(object["spec"]["selector"]["matchLabels"][TRACK], "baseline");
+        assert!(baseline(&[], &release, &stable).is_none());
     }
 }

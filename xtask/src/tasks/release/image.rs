@@ -60,7 +60,9 @@ pub async fn choose(session: &Session, question: &Question<'_>, chosen: &mut Cho
         (Asked::Image(subject), _) => subject.repository.clone(),
         (_, Some(registry)) => registry.repository.clone(),
         _ => {
-            return Err(NotRun::new("pipeline.toml has no [registry]", "name the image by --image REPO@sha256:…").into());
+            return Err(
+                NotRun::new("pipeline.toml has no [registry]", "name the image by --image REPO@sha256:…").into()
+            );
         }
     };
     let access = Access::new(session.ctx(), &session.runner().ledger, &repository)?;
