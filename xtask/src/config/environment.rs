@@ -31,7 +31,8 @@ pub struct Environment {
     pub cluster: Option<Cluster>,
     /// How it is released; without it nothing is.
     pub release: Option<Release>,
-    /// What the keys of the Secret are filled with: names of environment variables.
+    /// What the keys of the Secret are filled with: names of environment variables. With a `?` at its end one that is not
+    /// set is left out; else the release does not begin without it.
     #[serde(default)]
     pub secrets: BTreeMap<String, String>,
     /// What differs in a rehearsal.

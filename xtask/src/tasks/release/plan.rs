@@ -41,15 +41,17 @@ fn objects(yaml: &str) -> Result<Vec<Value>, String> {
 
 /// The values of `[secrets]`; the error names the variable that is not set.
 pub fn values(session: &Session, environment: &Environment) -> Result<BTreeMap<String, String>, NotRun> {
-    let value = |(key, variable): (&String, &String)| match session.ctx().var(variable) {
-        Some(value) if !value.is_empty() => Ok((key.clone(), value.to_owned())),
+    let value = |(key, variable): (&String, &String)| match session.ctx().var(variable.trim_end_matches('?')) {
+        Some(value) if !value.is_empty() => Some(Ok((key.clone(), value.to_owned()))),
+        // What is not set is left out where the file says that it may be.
+        _ if variable.ends_with('?') => None,
         _ => {
             let reason =
                 format!("the variable `{variable}`, which the Secret's key `{key}` is filled with, is not set");
-            Err(NotRun::new(reason, format!("set `{variable}`, then run it again")))
+            Some(Err(NotRun::new(reason, format!("set `{variable}`, then run it again"))))
         }
     };
-    environment.secrets.iter().map(value).collect()
+    environment.secrets.iter().filter_map(value).collect()
 }
 
 /// The Secret's name and which of its keys differ from those of `used`, the one that is used now. A namespace without
@@ -101,10 +103,10 @@ pub fn refused(object: &Value, code: u16, reason: &str, message: &str) -> Findin
 
 /// How the objects differ from what runs, by `kubectl diff`; Secrets are no part of it.
 pub async fn difference(session: &Session, kube: &Kube, prepared: &Prepared) -> Result<Vec<String>, Unproven> {
-    let documents: Vec<String> = prepared.objects.iter().map(ToString::to_string).collect();
+    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": prepared.objects});
     let manager = format!("--field-manager={MANAGER}");
     let command = kube.kubectl(["diff", "--server-side", "--force-conflicts", &manager, "-f", "-"]);
-    let ended = session.step(&command.stdin(documents.join("\n---\n"))).await?;
+    let ended = session.step(&command.stdin(list.to_string())).await?;
     // 0: nothing differs, 1: something does.
     let differs = matches!(ended.exit, crate::tools::proc::Exit::Code(1));
     if !ended.is_success() && !differs {
