@@ -81,7 +81,7 @@ impl Transaction {
     }
 
     /// How many pods of the verified release there are now.
-    async fn replicas(&self, stable: &Entry) -> Result<u64, Unproven> {
+    pub async fn replicas(&self, stable: &Entry) -> Result<u64, Unproven> {
         let workload = Track::of(&stable.track).of_workload(&self.release.workload);
         let path = format!("/apis/apps/v1/namespaces/{}/deployments/{workload}", self.release.namespace);
         let found = self.kube.get(&path).await?;

@@ -362,7 +362,13 @@ async fn forward(transaction: &mut Transaction, planned: &Planned, journal: &Jou
             fate => return Ok(fate),
         }
     }
-    let is_second = planned.strategy == Strategy::BlueGreen && journal.last_verified().is_some();
+    let beside_it = journal.last_verified().filter(|_| planned.strategy == Strategy::BlueGreen).cloned();
+    let is_second = beside_it.is_some();
+    let least = match &beside_it {
+        // All the traffic comes at once.
+        Some(stable) => least.max(transaction.replicas(stable).await?),
+        None => least,
+    };
     let first = if is_second { beside(transaction, &prepared) } else { prepared.clone() };
     transaction.step(Step::Watching, &prepared.workload).await?;
     let report = transaction.roll_out("rollout", &first, least, false).await;

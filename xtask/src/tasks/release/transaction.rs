@@ -263,11 +263,11 @@ async fn apply(
             }
             Err(trouble) => return Err(trouble.into()),
         };
-        // A workload that was scaled to nothing stays there by itself, for an autoscaler leaves it alone.
-        if object["kind"] == "Deployment"
-            && applied["spec"]["replicas"] == 0
-            && object["spec"].get("replicas").is_none()
-        {
+        // One that was scaled to nothing stays there by itself, for an autoscaler leaves it alone; a new one would begin
+        // with a single pod.
+        let is_ours = object["kind"] == "Deployment" && object["metadata"]["name"] == *prepared.workload;
+        let has_fewer = applied["spec"]["replicas"].as_u64().is_some_and(|replicas| replicas < least);
+        if is_ours && has_fewer && object["spec"].get("replicas").is_none() {
             scale(kube, &path, least).await?;
         }
     }
