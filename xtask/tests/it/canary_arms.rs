@@ -45,9 +45,7 @@ fn judged(answers: Answers) -> (Judgement, Arms) {
     assert_eq!(arms.baseline.requests, arms.canary.requests);
     assert_eq!(arms.baseline.requests, 1200, "as many as are due after the warm-up");
     assert!(baseline.asked() >= 1400 && baseline.most_connections() >= 10, "many connections are used in turns");
-    let found = assess(&arms.canary, &arms.baseline, &Limits::default(), STEPS, 1);
-    println!("{found:?}");
-    (found.judgement, arms)
+    (assess(&arms.canary, &arms.baseline, &Limits::default(), STEPS, 1).judgement, arms)
 }
 
 #[track_caller]

@@ -1,5 +1,5 @@
 //! Simulated releases: how often a canary that is as good as its baseline is aborted, and how often a worse one is caught.
-//! Only tests: what they count stands in `docs/canary.md`. Every figure comes from a seed, and is the same everywhere.
+//! Only tests: what they count stands in `docs/canary.md`. Every figure comes from a seed.
 
 #[cfg(test)]
 mod tests {
