@@ -25,7 +25,7 @@ pub struct Canary {
 impl Default for Canary {
     fn default() -> Self {
         let (duration, warm_up) = (Duration::from_secs(65), Duration::from_secs(5));
-        Self { rate: 50, duration, warm_up, limits: Limits::default() }
+        Self { rate: 100, duration, warm_up, limits: Limits::default() }
     }
 }
 
@@ -100,10 +100,10 @@ mod tests {
     fn what_cannot_be_meant_is_refused() {
         for (text, wrong) in [
             ("", None),
-            ("rate = 100\nduration = \"30s\"\n[limits]\nlatency = 0.2", None),
+            ("rate = 50\nduration = \"30s\"\n[limits]\nlatency = 0.2", None),
             ("rate = 0", Some("asks nothing")),
             ("duration = \"5s\"", Some("asks nothing")),
-            ("duration = \"20s\"", Some("sends 750 requests after its `warm_up`, and 1000")),
+            ("duration = \"14s\"", Some("sends 900 requests after its `warm_up`, and 1000")),
             ("[limits]\nleast_requests = 500", Some("at least 1000")),
             ("[limits]\nfalse_alarms = 0.5", Some("at most 0.01")),
             ("[limits]\np95 = 10.0", Some("`canary.limits.p95` is a share")),
