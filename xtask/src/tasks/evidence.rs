@@ -17,8 +17,10 @@ use crate::disk::write_atomically;
 use crate::engine::gate::{Gate, Inputs, action};
 use crate::engine::session::Session;
 use crate::exit::UsageError;
+use crate::release::book::Book;
 use crate::release::evidence::{Manifest, Material, Sealed, collect, open, read, seal};
 use crate::release::journal::Entry;
+use crate::tasks::release::reach::reach;
 use crate::tools::catalog::COSIGN;
 use crate::tools::cosign::Signer;
 use crate::tools::signatures::Demand;
@@ -114,9 +116,11 @@ pub fn plan(ctx: &Ctx, args: &Args) -> Result<Vec<Gate>> {
 }
 
 /// The releases of an environment as its cluster remembers them.
-async fn journal(_session: &Session, environment: &str) -> Result<Vec<Entry>, Unproven> {
-    let reason = format!("the journal of `{environment}` is read from a file only so far");
-    Err(NotRun::new(reason, "name the file by --journal").into())
+async fn journal(session: &Session, environment: &str) -> Result<Vec<Entry>, Unproven> {
+    let environment = Environment::load(&session.ctx().config_dir, environment).map_err(anyhow::Error::from)?;
+    let (_, release) = environment.releasable().map_err(anyhow::Error::from)?;
+    let kube = reach(&session.machine, &environment).await??;
+    Ok(Book::open(&kube, &release.namespace).journal().await?.entries)
 }
 
 async fn export(session: Session, signing: Signing, args: ExportArgs) -> Result<Outcome, Unproven> {

@@ -26,6 +26,7 @@ use crate::release::secrets::{self, Named};
 use crate::report;
 use crate::tasks::checks::{Checks, Done};
 use crate::tools::cancel::Cancel;
+use crate::tools::github::State;
 use crate::tools::kube::{Kube, Trouble};
 use crate::verdict::{Evidence, NotRun, Outcome, Unproven, Verdict, Work};
 
@@ -298,7 +299,12 @@ async fn transact(mut transaction: Transaction, planned: Planned, args: &DeployA
             Ok(transaction.close(code).await)
         }
         Ok(cause) => match transaction.restore(&cause, back_to).await {
-            Ok(code) => Ok(transaction.close(code).await),
+            Ok(code) => {
+                let why = transaction.entry.reason.clone();
+                let state = if transaction.entry.outcome == Became::Failed { State::Failure } else { State::Error };
+                transaction.tell_ended(state, &why).await;
+                Ok(transaction.close(code).await)
+            }
             Err(Fate::Stopped) => Ok(transaction.abandon(Code::Interrupted, "a second signal")),
             Err(Fate::Lost(why)) => Ok(transaction.abandon(Code::DidNotRun, &why)),
             Err(Fate::Failed(why) | Fate::NotVerified(why)) => Ok(transaction.abandon(Code::RollbackFailed, &why)),
@@ -344,6 +350,7 @@ async fn forward(transaction: &mut Transaction, planned: &Planned, journal: &Jou
         transaction.book.put(&entry).await?;
     }
     transaction.step(Step::Begun, "").await?;
+    transaction.tell_begun().await;
     let prepared = prepare(transaction, planned).await?;
     transaction.entry.template.clone_from(&prepared.template);
     transaction.entry.configs.clone_from(&prepared.configs);
@@ -352,6 +359,7 @@ async fn forward(transaction: &mut Transaction, planned: &Planned, journal: &Jou
     }
     transaction.step(Step::Applying, &prepared.workload).await?;
     transaction.remove_arms().await?;
+    transaction.retire(journal).await?;
     let least = planned.manifests.least_replicas(&transaction.release);
     let kept: Vec<Value> = prepared.objects.iter().filter(|object| object["kind"] != "Secret").cloned().collect();
     let id = transaction.entry.id.clone();
@@ -375,6 +383,10 @@ async fn forward(transaction: &mut Transaction, planned: &Planned, journal: &Jou
     let fate = Fate::of(&report, transaction.stages.is_stopped());
     if fate != Fate::Good {
         return Ok(fate);
+    }
+    if planned.strategy == Strategy::Canary {
+        // The whole capacity is of the new version now.
+        transaction.remove_arms().await?;
     }
     transaction.step(Step::Verifying, "").await?;
     let subject = Subject { template: &prepared.template, serves: !is_second, load: true };
@@ -444,6 +456,7 @@ async fn accept(mut transaction: Transaction) -> Result<Done> {
         Ok(removed) => transaction.stages.say(format!("{removed} objects of older releases were removed")),
         Err(trouble) => transaction.stages.say(format!("older releases were not tidied: {trouble}")),
     }
+    transaction.tell_ended(State::Success, "").await;
     let (name, image) = (&transaction.environment.name, &transaction.entry.image);
     transaction.stages.say(format!("[{name}] {image} serves and is verified (release {})", transaction.entry.id));
     Ok(transaction.close(Code::Passed).await)

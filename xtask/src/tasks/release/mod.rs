@@ -22,6 +22,7 @@ pub mod reach;
 mod restore;
 pub mod rollback;
 mod stages;
+mod tell;
 mod transaction;
 mod verify;
 

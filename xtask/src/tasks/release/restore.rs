@@ -1,12 +1,14 @@
 //! The way back: to the last release that was verified, never to "the one before"; and where there is none, to nothing.
 
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::transaction::{Fate, Transaction, scale};
 use super::verify::Subject;
 use crate::exit::Code;
-use crate::release::journal::{Entry, Outcome, Step};
-use crate::release::manifests::Prepared;
+use crate::release::journal::{Entry, Journal, Outcome, Step};
+use crate::release::manifests::{Prepared, Track};
 use crate::verdict::{NotRun, Unproven};
 
 /// How a way back ended.
@@ -90,7 +92,7 @@ impl Transaction {
         let objects =
             objects.ok_or_else(|| Fate::Failed(format!("the objects of release {} are no longer kept", entry.id)))?;
         let least = least_replicas(&objects);
-        let workload = crate::release::manifests::Track::of(&entry.track).of_workload(&self.release.workload);
+        let workload = Track::of(&entry.track).of_workload(&self.release.workload);
         let prepared = Prepared { objects, template: entry.template.clone(), workload, configs: entry.configs.clone() };
         // Somebody's hand in between does not stop a way back.
         let report = self.roll_out(part, &prepared, least, true).await;
@@ -112,8 +114,37 @@ impl Transaction {
         if self.entry.track == serving.track || self.entry.track.is_empty() {
             return Ok(());
         }
-        let workload = crate::release::manifests::Track::of(&self.entry.track).of_workload(&self.release.workload);
+        let workload = Track::of(&self.entry.track).of_workload(&self.release.workload);
         self.scale_down(&workload).await?;
+        Ok(())
+    }
+
+    /// Removes second Deployments that were kept for an instant way back and whose time is over.
+    pub async fn retire(&mut self, journal: &Journal) -> Result<(), Unproven> {
+        let Some(serving) = journal.last_verified() else { return Ok(()) };
+        let since = OffsetDateTime::parse(&serving.ended, &Rfc3339).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        if self.kube.now() - since < self.release.blue_green.keep {
+            return Ok(());
+        }
+        let namespace = self.release.namespace.clone();
+        for track in [Track::Stable, Track::Blue, Track::Green] {
+            if [serving.track.as_str(), self.entry.track.as_str()].contains(&track.name()) {
+                continue;
+            }
+            let workload = track.of_workload(&self.release.workload);
+            let deployment = format!("/apis/apps/v1/namespaces/{namespace}/deployments/{workload}");
+            if self.kube.get(&deployment).await?.is_none() {
+                continue;
+            }
+            let service = track.of_workload(&self.release.service);
+            let scaler = format!("/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers/{workload}");
+            self.kube.delete(&scaler).await?;
+            if track != Track::Stable {
+                self.kube.delete(&format!("/api/v1/namespaces/{namespace}/services/{service}")).await?;
+            }
+            self.kube.delete(&deployment).await?;
+            self.stages.say(format!("{workload}, which was kept for a way back, is removed"));
+        }
         Ok(())
     }
 
@@ -131,7 +162,7 @@ impl Transaction {
         if let Err(why) = self.step(Step::Restoring, "there is no verified release: scaling to 0").await {
             return restored(why.into());
         }
-        let workload = crate::release::manifests::Track::of(&self.entry.track).of_workload(&self.release.workload);
+        let workload = Track::of(&self.entry.track).of_workload(&self.release.workload);
         let arms = self.remove_arms().await;
         match arms.and(self.scale_down(&workload).await) {
             Ok(()) => Restored::Scaled,
