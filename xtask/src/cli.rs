@@ -16,11 +16,13 @@ use crate::tasks::checks::{self, Checks, Done};
 use crate::tasks::{
     bench, cache, ci, cluster, container, docs, doctor, evidence, integration, perf, policy, pre_commit, release, sbom,
     scan, self_test, signing, smoke, test_matrix, tools,
+    bench, cache, ci, container, docs, doctor, integration, logs, perf, policy, pre_commit, sbom, scan, self_test,
+    signing, smoke, status, test_matrix, tools,
 };
 use crate::tools::cancel::Cancel;
 use crate::tools::environment;
 use crate::tools::machine::Machine;
-use crate::verdict::Unproven;
+use crate::verdict::{NotRun, Unproven};
 
 /// Checks, packages, releases and watches the backend; the same commands on a laptop and in CI.
 #[derive(Debug, Parser)]
@@ -117,6 +119,12 @@ enum Task {
     Evidence(evidence::Args),
     /// Say what this machine has, what is missing, and the command that gets it; or whether GitHub's settings are right
     Doctor(doctor::Args),
+    /// Say what runs in an environment, since when, by whom, verified or not, and what drifted
+    Status(status::Args),
+    /// Show what all pods of an environment say
+    Logs(logs::Args),
+    /// Say what this machine has, what is missing, and the command that gets it
+    Doctor,
     /// Check the pipeline's own code: format, lints, tests
     SelfTest,
     /// Look after the stored results
@@ -219,6 +227,8 @@ impl Run {
             }
             // Their plan asks the cluster.
             Task::Deploy(_) | Task::Rollback(_) => Ok(None),
+            // Those who only ask change nothing.
+            Task::Status(_) | Task::Logs(_) => Ok(None),
             _ if self.dry_run && !matches!(self.task, Task::Bench { .. }) => {
                 ci::render(ctx, &self.gates()?, ci::Format::Text).map(Some)
             }
@@ -252,7 +262,7 @@ impl Run {
             Task::Doctor(args) => doctor::plan(ctx, *args)?,
             Task::SelfTest => self_test::plan(ctx),
             Task::Ci(_) | Task::Cache(_) => ci::all_gates(ctx),
-            Task::Bench { .. } | Task::Completions { .. } => vec![],
+            Task::Status(_) | Task::Logs(_) | Task::Bench { .. } | Task::Completions { .. } => vec![],
         })
     }
 
@@ -292,6 +302,12 @@ impl Run {
             Task::Cluster(_) => self.check("cluster", false, cancel, events).await?,
             Task::Evidence(_) => self.check("evidence", false, cancel, events).await?,
             Task::Doctor(_) => self.check("doctor", false, cancel, events).await?,
+            Task::Status(args) => {
+                let answer = status::run(ctx, cancel, args, self.display.json).await?;
+                return Ok(answered(answer.map(|text| report::print(&text))).into());
+            }
+            Task::Logs(args) => return Ok(answered(logs::run(ctx, cancel, events, args).await?).into()),
+            Task::Doctor => self.check("doctor", false, cancel, events).await?,
             Task::SelfTest => self.check("self-test", false, cancel, events).await?,
             Task::Bench { args } => {
                 let flags = [("--json", self.display.json), ("--list", self.dry_run)];
@@ -322,6 +338,17 @@ impl Run {
         let status = machine.quiet().foreground(&command).await?;
         // Ctrl-C is how it is meant to end.
         Ok(if status.success() || cancel.is_cancelled() { Code::Passed } else { Code::Failed })
+    }
+}
+
+/// The exit code of a command that asks a cluster, which may not have answered.
+fn answered(answer: Result<(), NotRun>) -> Code {
+    match answer {
+        Ok(()) => Code::Passed,
+        Err(NotRun { reason, fix, .. }) => {
+            report::print_error(&format!("error: {reason}\nnext: {fix}\n"));
+            Code::DidNotRun
+        }
     }
 }
 

@@ -28,6 +28,13 @@ pub enum Event {
         /// Without its line feed.
         text: String,
     },
+    /// A line of the log of something that runs elsewhere, cleaned and redacted.
+    Log {
+        /// Whose: a pod, and its container where it has several.
+        source: String,
+        /// Without its line feed.
+        text: String,
+    },
     /// A gate has its verdict.
     Finished(Box<GateReport>),
     /// Why a gate was not taken from the cache (`--explain`).

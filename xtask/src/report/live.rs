@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::paint::Paint;
-use super::{Display, View, print, print_error};
+use super::{Display, View, logs, print, print_error};
 use crate::event::Event;
 use crate::model::Report;
 
@@ -75,6 +75,10 @@ impl View for Live {
                     bar.finish_with_message(self.paint.row(report, self.width));
                     self.finished.push(bar);
                 }
+            }
+            Event::Log { source, text } => {
+                let row = logs::row(self.paint, self.display, source, text);
+                self.bars.suspend(|| print(&row));
             }
             Event::Explained { gate, because } => self.say(&self.paint.dim(&format!("{gate} runs: {because}"))),
             Event::Note(text) => self.say(text),

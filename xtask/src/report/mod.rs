@@ -8,6 +8,7 @@ pub mod files_of_last_run;
 pub mod junit;
 pub mod junit_cases;
 mod live;
+mod logs;
 mod paint;
 mod plain;
 mod sarif;

@@ -40,6 +40,14 @@ impl Paint {
         self.style(Style::new().bold(), text)
     }
 
+    /// One of a few colours, the same for the same text each time.
+    pub fn one_of_many(self, text: &str) -> String {
+        let colours = [Style::new().cyan(), Style::new().magenta(), Style::new().green(), Style::new().yellow()];
+        let sum = text.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
+        let place = sum % colours.len();
+        colours.into_iter().nth(place).map_or_else(|| text.to_owned(), |colour| self.style(colour, text))
+    }
+
     /// Green, red, or yellow.
     pub fn verdict(self, gate: &GateReport, text: &str) -> String {
         let style = match gate.verdict {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::paint::Paint;
-use super::{Display, View, actions, print, print_error};
+use super::{Display, View, actions, logs, print, print_error};
 use crate::context::Ctx;
 use crate::event::Event;
 use crate::model::Report;
@@ -58,6 +58,7 @@ impl View for Plain {
                     self.say(actions::group(report, &self.out).trim_end());
                 }
             }
+            Event::Log { source, text } => print(&logs::row(self.paint, self.display, source, text)),
             Event::Explained { gate, because } => self.say_foreign(&format!("{gate} runs: {because}")),
             Event::Note(text) => self.say_foreign(text),
             Event::Interrupted => self.say("interrupted: stopping what runs (once more: at once)"),

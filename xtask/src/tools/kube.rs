@@ -21,10 +21,12 @@ use crate::text::clean;
 use crate::verdict::{NotRun, Unproven};
 pub use access::{Access, Place};
 pub use forward::Forward;
+pub use lines::Lines;
 pub use watch::{Change, Watch};
 
 mod access;
 mod forward;
+mod lines;
 mod watch;
 
 /// Under which name we own fields of objects (server-side apply).
@@ -239,6 +241,11 @@ impl Kube {
     pub async fn text(&self, path: &str) -> Result<String, Trouble> {
         let request = self.inner.client.get(url(path)).timeout(ANSWER);
         self.answer(request).await.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The same while it grows: a log that is followed.
+    pub async fn lines(&self, path: &str) -> Result<Lines, Trouble> {
+        Lines::open(self.inner.client.get(url(path))).await
     }
 
     /// Everything that happens to what [`Kube::list`] gave, from its version on.
