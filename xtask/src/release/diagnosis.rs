@@ -1,5 +1,7 @@
 //! What there is to show of a failed rollout: the cause, the events of its pod, and the last words of its container.
 
+use std::time::Duration;
+
 use time::OffsetDateTime;
 
 use super::object::Event;
@@ -10,6 +12,9 @@ use crate::verdict::{Finding, Severity};
 
 /// How many events are shown.
 const EVENTS: usize = 10;
+
+/// How long the event about a state may come after it.
+const LATE: Duration = Duration::from_secs(1);
 
 /// How many lines of a log are shown.
 const LINES: usize = 50;
@@ -60,7 +65,8 @@ pub async fn of(kube: &Kube, namespace: &str, cause: &Cause, seen: &Seen, redact
         }
         Err(why) => (redactor.clean(&why), vec![]),
     };
-    let events = events(cause, seen, kube.now()).into_iter().map(|line| redactor.clean(&line)).collect();
+    let seen = newest(kube, namespace, cause).await.unwrap_or_else(|| seen.events.clone());
+    let events = events(cause, &seen, kube.now()).into_iter().map(|line| redactor.clean(&line)).collect();
     let told = redactor.clean(&full(cause));
     Diagnosis { kind: cause.kind.name(), cause: told, events, log_of, log }
 }
@@ -71,6 +77,31 @@ fn full(cause: &Cause) -> String {
         Some((_, rest)) => format!("{cause}\n{rest}"),
         None => cause.to_string(),
     }
+}
+
+/// The events as they are now. The kubelet writes a pod's state before the event about it, and we were fast.
+async fn newest(kube: &Kube, namespace: &str, cause: &Cause) -> Option<Vec<Event>> {
+    let path = format!("/api/v1/namespaces/{namespace}/events?fieldSelector=involvedObject.name%3D{}", name(cause));
+    let mut newest = None;
+    for attempt in 0..2 {
+        if attempt > 0 {
+            tokio::time::sleep(LATE).await;
+        }
+        let Ok(list) = kube.list(&path).await else { break };
+        let events: Vec<Event> =
+            list.items.into_iter().filter_map(|event| serde_json::from_value(event).ok()).collect();
+        let has_warned = events.iter().any(|event| event.r#type == "Warning");
+        newest = Some(events);
+        if has_warned {
+            break;
+        }
+    }
+    newest
+}
+
+/// The name of the object that the cause is about.
+fn name(cause: &Cause) -> &str {
+    cause.object.split_once('/').map_or(cause.object.as_str(), |(_, name)| name)
 }
 
 /// Of the run that ended, where it did; a container that never ran has no words.
@@ -102,9 +133,8 @@ fn lines(text: &str) -> Vec<String> {
 }
 
 /// One line an event.
-fn events(cause: &Cause, seen: &Seen, now: OffsetDateTime) -> Vec<String> {
-    let name = cause.object.split_once('/').map_or(cause.object.as_str(), |(_, name)| name);
-    let mut events: Vec<&Event> = seen.events.iter().filter(|event| event.involved_object.name == name).collect();
+fn events(cause: &Cause, seen: &[Event], now: OffsetDateTime) -> Vec<String> {
+    let mut events: Vec<&Event> = seen.iter().filter(|event| event.involved_object.name == name(cause)).collect();
     events.sort_by_key(|event| std::cmp::Reverse(event.last()));
     events.into_iter().take(EVENTS).map(|event| line(event, now)).collect()
 }
@@ -150,10 +180,7 @@ mod tests {
         let mut all = vec![event("forge-2-a", "Created", 5, 1), event("forge-2-a", "BackOff", 40, 3)];
         all.push(event("other", "BackOff", 50, 1));
         all.extend((6..20).map(|second| event("forge-2-a", "Pulled", second, 1)));
-        let seen = Seen {
-            events: all.into_iter().map(|event| serde_json::from_value(event).unwrap()).collect(),
-            ..Seen::default()
-        };
+        let seen: Vec<Event> = all.into_iter().map(|event| serde_json::from_value(event).unwrap()).collect();
         let lines = events(&cause(), &seen, now);
         assert_eq!(lines.len(), EVENTS);
         assert_eq!(lines[0], "20 s ago ×3 BackOff `api`: Back-off restarting");

@@ -11,11 +11,12 @@ const NOISE: &[&str] = &["generation:", "resourceVersion:", "uid:", "creationTim
 
 /// The lines that differ, each object's name before its own; nothing where nothing does.
 pub async fn of(kube: &Kube, objects: &[Value]) -> Result<Vec<String>, Unproven> {
-    let documents: Vec<String> = objects.iter().map(ToString::to_string).collect();
+    // kubectl takes what begins with a brace for JSON to its end: several documents would have to be YAML.
+    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects});
     let manager = format!("--field-manager={MANAGER}");
     // A field that somebody else has taken is a difference and no error.
     let command = kube.kubectl(["diff", "--server-side", "--force-conflicts", &manager, "-f", "-"]);
-    let ended = kube.runner().run(&command.stdin(documents.join("\n---\n"))).await?;
+    let ended = kube.runner().run(&command.stdin(list.to_string())).await?;
     let lines = shortened(&ended.stdout);
     match ended.exit {
         _ if ended.is_success() => Ok(lines),

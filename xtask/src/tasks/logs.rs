@@ -124,13 +124,14 @@ impl Line {
     }
 }
 
-/// The containers of a pod as the API shows it.
+/// The containers of a pod as the API shows it, in the order in which they start.
 fn sources(pod: &serde_json::Value) -> Vec<Source> {
-    let containers = pod["spec"]["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let of = |kind: &str| pod["spec"][kind].as_array().map(Vec::as_slice).unwrap_or_default();
+    let containers: Vec<&serde_json::Value> = of("initContainers").iter().chain(of("containers")).collect();
     let name = |value: &serde_json::Value| value["name"].as_str().unwrap_or_default().to_owned();
     let source =
         |container| Source { pod: name(&pod["metadata"]), container: name(container), is_alone: containers.len() == 1 };
-    containers.iter().map(source).collect()
+    containers.iter().copied().map(source).collect()
 }
 
 impl Asked {

@@ -29,6 +29,7 @@ mod perf;
 mod perf_k6;
 mod planted;
 mod programs;
+mod rollout;
 mod scan_broken;
 mod scan_elsewhere;
 mod scan_planted;
