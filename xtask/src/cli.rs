@@ -14,10 +14,8 @@ use crate::exit::{Code, UsageError};
 use crate::report::{self, Display};
 use crate::tasks::checks::{self, Checks, Done};
 use crate::tasks::{
-    bench, cache, ci, cluster, container, docs, doctor, evidence, integration, perf, policy, pre_commit, release, sbom,
-    scan, self_test, signing, smoke, test_matrix, tools,
-    bench, cache, ci, container, docs, doctor, integration, logs, perf, policy, pre_commit, sbom, scan, self_test,
-    signing, smoke, status, test_matrix, tools,
+    bench, cache, ci, cluster, container, docs, doctor, evidence, integration, logs, perf, policy, pre_commit, release,
+    sbom, scan, self_test, signing, smoke, status, test_matrix, tools,
 };
 use crate::tools::cancel::Cancel;
 use crate::tools::environment;
@@ -123,8 +121,6 @@ enum Task {
     Status(status::Args),
     /// Show what all pods of an environment say
     Logs(logs::Args),
-    /// Say what this machine has, what is missing, and the command that gets it
-    Doctor,
     /// Check the pipeline's own code: format, lints, tests
     SelfTest,
     /// Look after the stored results
@@ -307,7 +303,6 @@ impl Run {
                 return Ok(answered(answer.map(|text| report::print(&text))).into());
             }
             Task::Logs(args) => return Ok(answered(logs::run(ctx, cancel, events, args).await?).into()),
-            Task::Doctor => self.check("doctor", false, cancel, events).await?,
             Task::SelfTest => self.check("self-test", false, cancel, events).await?,
             Task::Bench { args } => {
                 let flags = [("--json", self.display.json), ("--list", self.dry_run)];

@@ -5,8 +5,8 @@
 pub mod book;
 pub mod canary;
 pub mod diagnosis;
-pub mod evidence;
 pub mod difference;
+pub mod evidence;
 pub mod follow;
 pub mod hold;
 pub mod journal;
