@@ -12,6 +12,7 @@ mod broken_tools;
 mod cache;
 mod canary;
 mod canary_arms;
+mod cluster;
 mod command_line;
 mod container;
 mod evidence;
