@@ -120,10 +120,10 @@ async fn status(session: &Session, args: &Args, folder: &Path) -> Result<Outcome
     let Some(state) = State::read(folder) else {
         return Err(NotRun::new("no cluster is up", fix).into());
     };
-    let mut findings = told(session, &state);
-    if let Err(troubles) = start::is_healthy(folder).await {
-        findings.extend(troubles.into_iter().map(|trouble| Finding::new("cluster", Severity::High, trouble)));
-    }
+    let healthy = start::is_healthy(folder).await;
+    let mut findings = told(session, &state, if healthy.is_ok() { "ready" } else { "not ready" });
+    let troubles = healthy.err().unwrap_or_default();
+    findings.extend(troubles.into_iter().map(|trouble| Finding::new("cluster", Severity::High, trouble)));
     let Some(parts) = state.looked_at() else {
         let why = state.troubles().into_iter().next().unwrap_or_default();
         return Err(NotRun { findings, ..NotRun::new(format!("no cluster is up: {why}"), fix) }.into());
@@ -137,13 +137,13 @@ async fn status(session: &Session, args: &Args, folder: &Path) -> Result<Outcome
 }
 
 /// What a person wants to know, as findings that break nothing.
-fn told(session: &Session, state: &State) -> Vec<Finding> {
+fn told(session: &Session, state: &State, how: &str) -> Vec<Finding> {
     let machine = &session.machine;
     let mut findings = vec![Finding::new(
         "cluster",
         Severity::Info,
         format!(
-            "Kubernetes {} at {}: `kubectl --kubeconfig {} --context {}`; images go to `{}/…`",
+            "Kubernetes {} at {}, {how}: `kubectl --kubeconfig {} --context {}`; images go to `{}/…`",
             state.version,
             state.api,
             machine.shown(&state.kubeconfig),
