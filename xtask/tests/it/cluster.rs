@@ -127,7 +127,7 @@ fn ask(address: SocketAddr) -> Option<String> {
 /// How a pod ends that asks for a name.
 async fn asks_for(api: &Api, name: &str) -> String {
     let pods = "/api/v1/namespaces/default/pods";
-    let pod = make(api, pods, xtask::services::cluster::parts::asks_for(name)).await;
+    let pod = make(api, pods, xtask::services::cluster::objects::asks_for(name)).await;
     let path = format!("{pods}/{}", pod["metadata"]["name"].as_str().unwrap());
     until("the end of a pod", async || {
         let pod = api.get(&path).await.unwrap();

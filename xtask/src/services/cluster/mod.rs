@@ -3,7 +3,7 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | `place` | where it is: names and addresses by its number |
-//! | `parts`, `pki`, `image` | what it consists of: arguments, files, certificates, the image of pods |
+//! | `parts`, `files`, `pki`, `image`, `objects` | what it consists of: arguments, settings, certificates, the image of pods, its first objects |
 //! | `node` | namespaces, links, mounts and cgroups, and their end |
 //! | `supervisor` | the process that owns all parts |
 //! | `state` | what it says of itself |
@@ -20,9 +20,11 @@ use crate::verdict::Unproven;
 
 pub mod api;
 pub mod end;
+pub mod files;
 pub mod image;
 pub mod kind;
 pub mod node;
+pub mod objects;
 pub mod parts;
 pub mod pki;
 pub mod place;

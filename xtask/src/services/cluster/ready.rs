@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::api::{Api, is_true};
-use super::parts;
+use super::objects;
 
 /// How long one step may take.
 const STEP_WITHIN: Duration = Duration::from_secs(90);
@@ -42,7 +42,7 @@ pub async fn is_shown(api: &Api, between: &mut Between<'_>) -> Result<()> {
     until("the node is ready", between, || nodes(api)).await?;
     let account = "/api/v1/namespaces/default/serviceaccounts/default";
     until("pods have an account", between, || api.get(account)).await?;
-    let (pods, asks) = ("/api/v1/namespaces/default/pods", parts::asks_for(ASKED));
+    let (pods, asks) = ("/api/v1/namespaces/default/pods", objects::asks_for(ASKED));
     // One that asks before the rules of kube-proxy are there is not answered; another one asks then.
     for _ in 0..5 {
         let pod = api.send(Method::POST, pods, Some(&asks)).await.map_err(anyhow::Error::msg)?;

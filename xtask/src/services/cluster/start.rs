@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use rustix::process::Signal;
 
 use super::api::Api;
 use super::parts::Programs;
-use super::state::{Phase, State};
+use super::state::{Phase, Process, State};
 use super::{Cluster, end, folder, kind, ready, supervisor};
 use crate::disk::lock;
 use crate::tools::cancel::Urgency;
@@ -141,7 +142,6 @@ pub async fn up(
 ) -> Result<Cluster, Unproven> {
     let folder = folder(&machine.ctx.store, name);
     let mut cancel = machine.cancel.clone();
-    let interrupted = || Unproven::from(NotRun::new("interrupted", "run it again"));
     let lock_file = folder.with_extension("lock");
     let _alone = tokio::select! {
         locked = lock(&lock_file) => locked?,
@@ -168,14 +168,13 @@ pub async fn up(
         return Err(NotRun::new(reason, "end what holds it, then run it again").into());
     }
     std::fs::create_dir_all(folder.join("logs")).context("cannot make the cluster's folder")?;
-    let waited = tokio::select! {
-        waited = async {
-            match &by_kind {
-                Some(engine) => kind::up(machine, runner, engine, (&folder, &kind::name(name)), say).await,
-                None => by_parts(machine, runner, (&folder, name), say).await,
-            }
-        } => waited,
-        () = cancel.reached(Urgency::Gently) => Err(interrupted()),
+    let of_kind = kind::name(name);
+    let waited = match &by_kind {
+        Some(engine) => tokio::select! {
+            made = kind::up(machine, runner, engine, (&folder, &of_kind), say) => made,
+            () = cancel.reached(Urgency::Gently) => Err(interrupted()),
+        },
+        None => by_parts(machine, runner, (&folder, name), say).await,
     };
     if let Err(why) = waited {
         // Half a cluster is of no use to anybody; its logs are, and stay.
@@ -183,6 +182,10 @@ pub async fn up(
         return Err(why);
     }
     Cluster::at(&folder).ok_or_else(|| not_up(machine, &folder, "it ended right after it was ready"))
+}
+
+fn interrupted() -> Unproven {
+    NotRun::new("interrupted", "run it again").into()
 }
 
 fn not_up(machine: &Machine, folder: &Path, why: &str) -> Unproven {
@@ -198,7 +201,17 @@ async fn by_parts(
 ) -> Result<(), Unproven> {
     let log = folder.join("logs/supervisor.log");
     let mut process = runner.detach(&supervisor_of(machine, name)?, &log)?;
-    comes_up(&mut process, folder, &log, say).await.map_err(|why| not_up(machine, folder, &why))
+    let supervisor = process.pid().and_then(Process::of);
+    let mut cancel = machine.cancel.clone();
+    let came = tokio::select! {
+        came = comes_up(&mut process, folder, &log, say) => came.map_err(|why| not_up(machine, folder, &why)),
+        () = cancel.reached(Urgency::Gently) => Err(interrupted()),
+    };
+    if came.is_err() {
+        // Also one that has not yet written down that it is there.
+        supervisor.iter().for_each(|process| process.signal(Signal::TERM));
+    }
+    came
 }
 
 /// Waits for what the supervisor writes; the reason why it does not come up otherwise.

@@ -12,10 +12,10 @@ use reqwest::Method;
 
 use super::api::Api;
 use super::node::{self, Node};
-use super::parts::{self, Part, Programs, SOCKET};
+use super::parts::{self, CONTAINERD, Part, Programs, SOCKET};
 use super::place::Place;
 use super::state::{PartState, Phase, Process, State};
-use super::{CONTEXT, image, pki, ready};
+use super::{CONTEXT, files, image, objects, pki, ready};
 use crate::disk::write_atomically;
 use crate::tools::cancel::Urgency;
 use crate::tools::command::Command;
@@ -101,18 +101,17 @@ impl Supervisor<'_> {
         self.say("the node")?;
         self.prepare(programs)?;
         node::furnish(setup, &self.node, &self.place).await?;
+        let mut api_answers = false;
         for part in parts::parts(&self.place, programs) {
-            // The others end by themselves where nobody answers them.
-            let waits = ["kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "coredns"];
-            if part.name == "containerd" {
-                self.start(part)?;
-                self.bring_image(setup).await?;
-                continue;
+            if part.asks_api && !api_answers {
+                self.bring_objects().await?;
+                api_answers = true;
             }
-            if waits.contains(&part.name) && !self.running.iter().any(|other| waits.contains(&other.part.name)) {
-                self.api_answers().await?;
-            }
+            let runs_containers = part.name == CONTAINERD;
             self.start(part)?;
+            if runs_containers {
+                self.bring_image(setup).await?;
+            }
         }
         let api = Api::new(&self.state.kubeconfig)?;
         ready::is_shown(&api, &mut |what| self.still_whole(what)).await?;
@@ -131,11 +130,11 @@ impl Supervisor<'_> {
         node::make_cgroups(place)?;
         pki::write(place, &place.at("pki"), time::OffsetDateTime::now_utc())?;
         let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").context("cannot tell what is mounted")?;
-        let snapshotter = parts::snapshotter(parts::filesystem(&mountinfo, &place.folder.display().to_string()));
+        let snapshotter = files::snapshotter(files::filesystem(&mountinfo, &place.folder.display().to_string()));
         for folder in ["etcd", "containerd", "registry", "config/hosts", "tmp", "kubelet-plugins"] {
             std::fs::create_dir_all(place.at(folder)).with_context(|| format!("cannot make `{folder}`"))?;
         }
-        for (file, text) in parts::files(place, programs, snapshotter) {
+        for (file, text) in files::files(place, programs, snapshotter) {
             write_atomically(&place.at(&file), text.as_bytes())?;
         }
         std::fs::write(place.at("pause.tar"), image::archive(&programs.pause)?).context("cannot write an image")?;
@@ -144,13 +143,13 @@ impl Supervisor<'_> {
             Ok(base64::engine::general_purpose::STANDARD.encode(pem))
         };
         // Whoever uses it may copy it: it needs no other file.
-        let server = parts::Server {
+        let server = files::Server {
             address: place.api(),
             ca: ("certificate-authority-data", read("ca.crt")?),
             certificate: ("client-certificate-data", read("admin.crt")?),
             key: ("client-key-data", read("admin.key")?),
         };
-        let text = format!("{:#}\n", parts::kubeconfig(CONTEXT, &server));
+        let text = format!("{:#}\n", files::kubeconfig(CONTEXT, &server));
         write_private(&self.state.kubeconfig, &text)?;
         self.tell()
     }
@@ -259,10 +258,11 @@ impl Supervisor<'_> {
         .await
     }
 
-    async fn api_answers(&mut self) -> Result<()> {
+    /// Tells the API server what the DNS needs, once it answers.
+    async fn bring_objects(&mut self) -> Result<()> {
         let api = Api::new(&self.state.kubeconfig)?;
         self.until("the API server answers", || api.get("/readyz")).await?;
-        for (path, object) in parts::objects(&self.place) {
+        for (path, object) in objects::of_dns(&self.place) {
             let takes = || api.send(Method::POST, path, Some(&object));
             self.until("the API server takes what the DNS needs", takes).await?;
         }

@@ -74,6 +74,11 @@ pub struct Detached {
 }
 
 impl Detached {
+    /// Its process id.
+    pub fn pid(&self) -> Option<i32> {
+        i32::try_from(self.child.id()).ok()
+    }
+
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<Exit> {
         self.child.try_wait().ok().flatten().map(exit_of)
