@@ -1,3 +1,4 @@
+// The parts of a cluster for tests: docs/cluster.md.
 module forgetm.invalid/tools/kubernetes
 
 go 1.25.0
@@ -201,6 +202,9 @@ require (
 	sigs.k8s.io/yaml v1.4.0 // indirect
 )
 
+// Kubernetes names the modules that it is developed with by folders of its own repository, which no module proxy has;
+// these are the same ones as they were released. The proxy did not have k8s.io/endpointslice v0.32.13; v0.32.12 stands in
+// for it. All stay within one minor version of kubectl 1.32, for newer kubelets refuse containerd 1.
 replace (
 	k8s.io/api => k8s.io/api v0.32.13
 	k8s.io/apiextensions-apiserver => k8s.io/apiextensions-apiserver v0.32.13
