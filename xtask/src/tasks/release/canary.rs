@@ -13,10 +13,13 @@ use crate::model::GateReport;
 use crate::release::canary::analysis::{Assessment, Judgement, assess};
 use crate::release::canary::arms::{Question, measure};
 use crate::release::journal::{Entry, Journal, Step};
-use crate::release::manifests::{Filling, Manifests, Prepared, TEMPLATE, TRACK, TRAFFIC, Track};
+use crate::release::manifests::{Filling, Manifests, Prepared, TEMPLATE, TRACK, TRAFFIC, Track, path_of};
 use crate::tools::cancel::Urgency;
 use crate::tools::kube::Kube;
 use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Work};
+
+/// The port of an arm's Service.
+const ARM_PORT: u16 = 80;
 
 /// Steps of one release send their requests in orders of their own.
 const SEED: u64 = 1947;
@@ -43,6 +46,7 @@ impl Transaction {
         let secret = prepared.configs.iter().find(|name| name.starts_with(&format!("{}-", self.release.secret)));
         let secret = secret.cloned().unwrap_or_default();
         let replicas = self.replicas(&stable).await?;
+        let route = prepared.objects.iter().find(|object| leads_to(object, &self.release.service)).cloned();
         let shares = self.release.canary_steps.clone();
         for (step, share) in shares.iter().enumerate() {
             let size = size(replicas, *share);
@@ -52,7 +56,8 @@ impl Transaction {
                 commit: chosen.commit.clone(),
                 secret: secret.clone(),
                 track: Track::Canary,
-                traffic: stable.track.clone(),
+                // Where a Gateway shares the traffic, the Service does not.
+                traffic: if route.is_some() { "none".to_owned() } else { stable.track.clone() },
                 replicas: Some(size),
             };
             let mut canary = manifests.fill(&self.release, &filling);
@@ -67,6 +72,10 @@ impl Transaction {
                 if fate != Fate::Good {
                     return Ok(fate);
                 }
+            }
+            if let Some((route, path)) = route.as_ref().and_then(|route| Some((route, path_of(route)?))) {
+                let canary = Track::Canary.of_workload(&self.release.service);
+                self.kube.apply(&path, &weighed(route, &self.release.service, &canary, *share), true).await?;
             }
             self.step(Step::Verifying, &format!("the canary beside its baseline, {share} %")).await?;
             let report = self.measured(step, shares.len()).await;
@@ -98,7 +107,7 @@ impl Transaction {
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": {"name": track.of_workload(&self.release.service), "namespace": self.release.namespace},
-            "spec": {"type": "ClusterIP", "selector": {TRACK: track.name()}, "ports": [{"name": "http", "port": 80, "targetPort": port}]},
+            "spec": {"type": "ClusterIP", "selector": {TRACK: track.name()}, "ports": [{"name": "http", "port": ARM_PORT, "targetPort": port}]},
         })
     }
 
@@ -183,6 +192,29 @@ fn no_verdict(judgement: &Judgement) -> NotRun {
     NotRun::new(format!("the canary has no verdict: {reason}"), "see whether this machine can send so many requests")
 }
 
+/// Whether an object is a route of a Gateway to the Service.
+fn leads_to(object: &Value, service: &str) -> bool {
+    let rules = object["spec"]["rules"].as_array().into_iter().flatten();
+    let mut backends = rules.flat_map(|rule| rule["backendRefs"].as_array().into_iter().flatten());
+    object["kind"] == "HTTPRoute" && backends.any(|backend| backend["name"] == service)
+}
+
+/// The route with `share` percent of what goes to the Service going to the canary's (Gateway API, `HTTPBackendRef.weight`).
+fn weighed(route: &Value, service: &str, canary: &str, share: u8) -> Value {
+    let mut route = route.clone();
+    for rule in route["spec"]["rules"].as_array_mut().into_iter().flatten() {
+        let Some(backends) = rule["backendRefs"].as_array_mut() else { continue };
+        let Some(stable) = backends.iter_mut().find(|backend| backend["name"] == service) else { continue };
+        let mut other = stable.clone();
+        stable["weight"] = json!(100 - share.min(100));
+        other["name"] = json!(canary);
+        other["port"] = json!(ARM_PORT);
+        other["weight"] = json!(share.min(100));
+        backends.push(other);
+    }
+    route
+}
+
 /// How many pods get `share` percent of the traffic beside `replicas` of the old version.
 fn size(replicas: u64, share: u8) -> u64 {
     let share = u64::from(share.clamp(1, 99));
@@ -223,6 +255,23 @@ mod tests {
         {
             assert_eq!(size(replicas, share), expected, "{replicas} {share}");
         }
+    }
+
+    #[test]
+    fn a_gateway_shares_by_weights_and_only_what_goes_to_the_service() {
+        let route = json!({"kind": "HTTPRoute", "spec": {"rules": [
+            {"backendRefs": [{"name": "forge", "port": 8080}]},
+            {"backendRefs": [{"name": "docs", "port": 80}]},
+        ]}});
+        assert!(
+            leads_to(&route, "forge") && !leads_to(&route, "redis") && !leads_to(&json!({"kind": "Service"}), "forge")
+        );
+        let shared = weighed(&route, "forge", "forge-canary", 10);
+        assert_eq!(
+            shared["spec"]["rules"][0]["backendRefs"],
+            json!([{"name": "forge", "port": 8080, "weight": 90}, {"name": "forge-canary", "port": 80, "weight": 10}])
+        );
+        assert_eq!(shared["spec"]["rules"][1], route["spec"]["rules"][1]);
     }
 
     #[test]
