@@ -17,6 +17,12 @@ use crate::tools::kube::{Kube, Trouble};
 /// How often patience is looked at where nothing happens.
 const PACE: Duration = Duration::from_secs(1);
 
+/// How many paths are followed.
+const PATHS: usize = 4;
+
+/// Where a fresh look that failed is remembered, after the paths.
+const LOOK: usize = PATHS;
+
 /// How a rollout ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Watched {
@@ -65,17 +71,20 @@ pub async fn rollout(
         let state = assess(target, &known.seen, kube.now(), limits);
         on_progress(&state, &known.seen);
         if matches!(state, State::Progressing(_)) {
+            known.lost[LOOK] = None;
             continue;
         }
         match look(kube, &paths).await {
             Ok(seen) => {
+                known.lost[LOOK] = None;
                 let at = kube.now();
                 let state = assess(target, &seen, at, limits);
                 if !matches!(state, State::Progressing(_)) {
                     return Ok(Watched { state, seen, at });
                 }
             }
-            Err(trouble) => known.lose(0, trouble, Instant::now())?,
+            // The watches may be alive all the same: the next moment tries again.
+            Err(trouble) => known.lose(LOOK, trouble, Instant::now())?,
         }
     }
 }
@@ -86,13 +95,13 @@ pub async fn once(kube: &Kube, namespace: &str, target: &Target) -> Result<Seen,
 }
 
 /// What is followed: the Deployment, the ReplicaSets, the pods, the events.
-fn paths(namespace: &str, target: &Target) -> [String; 4] {
+fn paths(namespace: &str, target: &Target) -> [String; PATHS] {
     let (apps, core) = (format!("/apis/apps/v1/namespaces/{namespace}"), format!("/api/v1/namespaces/{namespace}"));
     let deployment = format!("{apps}/deployments?fieldSelector=metadata.name%3D{}", target.deployment);
     [deployment, format!("{apps}/replicasets"), format!("{core}/pods"), format!("{core}/events")]
 }
 
-async fn look(kube: &Kube, paths: &[String; 4]) -> Result<Seen, Trouble> {
+async fn look(kube: &Kube, paths: &[String; PATHS]) -> Result<Seen, Trouble> {
     let [deployment, sets, pods, events] = paths;
     let all = tokio::try_join!(kube.list(deployment), kube.list(sets), kube.list(pods), kube.list(events))?;
     let mut seen = Seen::default();
@@ -106,8 +115,8 @@ async fn look(kube: &Kube, paths: &[String; 4]) -> Result<Seen, Trouble> {
 #[derive(Debug, Default)]
 struct Known {
     seen: Seen,
-    listed: [bool; 4],
-    lost: [Option<(Instant, Trouble)>; 4],
+    listed: [bool; PATHS],
+    lost: [Option<(Instant, Trouble)>; PATHS + 1],
 }
 
 impl Known {
@@ -129,7 +138,7 @@ impl Known {
     /// A refusal counts at once only where nothing was ever shown: an API server that has just come up again refuses
     /// for a moment what it knows no rule of yet.
     fn lose(&mut self, path: usize, trouble: Trouble, now: Instant) -> Result<(), Trouble> {
-        if !trouble.is_unreachable() && !self.listed[path] {
+        if !trouble.is_unreachable() && self.listed.get(path) == Some(&false) {
             return Err(trouble);
         }
         let since = self.lost[path].take().map_or(now, |(since, _)| since);
@@ -147,7 +156,7 @@ impl Known {
 
     /// Whether everything was listed and the API server answers: nothing is decided by half.
     fn is_whole(&self) -> bool {
-        self.listed.iter().all(|listed| *listed) && self.lost.iter().all(Option::is_none)
+        self.listed.iter().all(|listed| *listed) && self.lost[..PATHS].iter().all(Option::is_none)
     }
 }
 
@@ -247,6 +256,11 @@ mod tests {
         assert!(known.still_borne(patience, at(100)).unwrap_err().is_unreachable());
         known.hear(2, News::Answers, at(61)).unwrap();
         assert!(known.is_whole() && known.still_borne(patience, at(1000)).is_ok());
+        // A look that failed is tried again while the watches live, and has the same patience.
+        let News::Lost(trouble) = gone() else { panic!() };
+        known.lose(LOOK, trouble, at(1000)).unwrap();
+        assert!(known.is_whole() && known.still_borne(patience, at(1089)).is_ok());
+        assert!(known.still_borne(patience, at(1090)).is_err());
     }
 
     #[test]

@@ -302,7 +302,21 @@ mod tests {
             drift: Drift { lines: vec!["apps.v1.Deployment.forge.forge-green".into()], ..Drift::default() },
             ..Overview::default()
         };
-        insta::assert_snapshot!(page(&overview, datetime!(2026-03-01 10:00:00 UTC)), @"");
+        let expected = "\
+production in the namespace forge
+  serving     forge-green (blue-green, by kim@host)
+  state       verified; brought back after the release 3
+  image       r/i@sha256:1
+  since       2026-03-01T09:00:00Z (1h)
+  pods        2 wanted, 2 updated, 2 ready, 2 available
+  autoscaler  2 pods, wants 2, between 2 and 6
+  drift       what runs differs from its release (- runs, + its release):
+    apps.v1.Deployment.forge.forge-green
+  POD            READY  STATE    RESTARTS  AGE   CPU  MEMORY  NODE
+  forge-green-a  yes    Running  0         1h1m  ?    ?       n1
+  CPU and memory are not known: no metrics-server
+";
+        assert_eq!(page(&overview, datetime!(2026-03-01 10:00:00 UTC)), expected);
         let none = page(&Overview::default(), datetime!(2026-03-01 10:00:00 UTC));
         assert!(none.contains("serving     nothing") && none.contains("no pod"), "{none}");
     }

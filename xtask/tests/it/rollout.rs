@@ -43,7 +43,10 @@ impl Space {
         let given = std::env::var_os("XTASK_TEST_KUBECONFIG").map(PathBuf::from);
         let kubeconfig = given.unwrap_or_else(|| repository().join("target/xtask/cluster/kubeconfig"));
         if !kubeconfig.is_file() {
-            eprintln!("NOT TESTED: {test}: no cluster is up (cargo xtask cluster up)");
+            use std::io::Write as _;
+            // Straight to the terminal: what a test prints by a macro is shown for failed tests alone.
+            let words = format!("NOT TESTED: {test}: no cluster is up (cargo xtask cluster up)\n");
+            std::io::stderr().write_all(words.as_bytes()).unwrap();
             return None;
         }
         let space = Self { kubeconfig, name: format!("rollout-test-{test}-{}", std::process::id()) };
@@ -139,7 +142,13 @@ fn each_fault_is_told_and_what_passes_is_none() {
         ("never", json!({"image": "xtask.invalid/absent:1"}), json!({}), Some(Kind::Image)),
         ("refused", json!({"image": "localhost:1/absent:1", "imagePullPolicy": "Always"}), json!({}), Some(Kind::Pull)),
         ("config", json!({"env": secret}), json!({}), Some(Kind::Config)),
-        ("crash", json!({"args": ["lookup", "nowhere.invalid"]}), json!({}), Some(Kind::Crash)),
+        // Without a probe it would be ready as soon as it runs, and the rollout complete before the first crash.
+        (
+            "crash",
+            json!({"args": ["lookup", "nowhere.invalid"], "readinessProbe": probe}),
+            json!({}),
+            Some(Kind::Crash),
+        ),
         ("init", json!({}), json!({"initContainers": [gone]}), Some(Kind::Crash)),
         ("no-node", json!({"resources": {"requests": {"cpu": "900"}}}), json!({}), Some(Kind::Unschedulable)),
         ("not-ready", json!({"readinessProbe": probe}), json!({}), Some(Kind::NotReady)),
@@ -167,7 +176,7 @@ fn each_fault_is_told_and_what_passes_is_none() {
                 (State::Complete(progress), None) => assert_eq!((progress.wanted, progress.ready), (1, 1), "{name}"),
                 (State::Failed(cause), Some(kind)) => {
                     assert_eq!(cause.kind, kind, "{name}: {cause:?}");
-                    println!("{name}: {cause}; {} ms after the report", (at - cause.since).whole_milliseconds());
+                    eprintln!("{name}: {cause}; {} ms after the report", (at - cause.since).whole_milliseconds());
                     let shown = diagnosis::of(&kube, &space.name, cause, &seen, &machine.ctx.redactor).await;
                     assert!(!shown.events.is_empty(), "{name}: {shown}");
                     if kind == Kind::Crash {
