@@ -20,7 +20,7 @@ pub async fn of(kube: &Kube, objects: &[Value]) -> Result<Vec<String>, Unproven>
     let lines = shortened(&ended.stdout);
     match ended.exit {
         _ if ended.is_success() => Ok(lines),
-        Exit::Code(1) if !lines.is_empty() => Ok(lines),
+        Exit::Code(1) if !ended.stdout.trim().is_empty() => Ok(lines),
         _ => {
             let fix = "see whether `kubectl` and `diff` are there and the login may read and dry-run these objects";
             Err(NotRun::new(format!("`kubectl diff` ended with {}", ended.failure()), fix).into())

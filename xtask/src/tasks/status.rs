@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -17,6 +19,7 @@ use crate::release::overview::{Autoscaler, Drift, Newest, Overview, Row, Serving
 use crate::release::quantity::{mebibytes, millicores};
 use crate::text::Redactor;
 use crate::tools::cancel::{Cancel, Urgency};
+use crate::tools::github::{GitHub, Run};
 use crate::tools::kube::{Kube, Trouble};
 use crate::tools::machine::Machine;
 use crate::verdict::{NotRun, Unproven};
@@ -32,6 +35,24 @@ pub struct Args {
     pub environment: String,
 }
 
+/// How long GitHub may take to name the last runs.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many runs of workflows are shown.
+const RUNS: usize = 5;
+
+/// What is said: what the cluster told, and what GitHub did.
+#[derive(Debug, Default, Serialize)]
+struct Status {
+    /// The cluster's part.
+    #[serde(flatten)]
+    overview: Overview,
+    /// The last runs of the workflows on the environment's branch.
+    workflow_runs: Vec<Run>,
+    /// Why they are not known; empty where they are.
+    workflow_runs_missing: String,
+}
+
 /// The answer as text or as JSON; the inner error is what keeps the cluster from answering.
 pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, args: &Args, json: bool) -> Result<Result<String, NotRun>> {
     let environment = Environment::load(&ctx.config_dir, &args.environment)?;
@@ -41,16 +62,16 @@ pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, args: &Args, json: bool) -> Re
         asked = ask(&machine, &environment) => asked,
         () = stop.reached(Urgency::Gently) => return Err(crate::exit::Interrupted.into()),
     };
-    let (overview, now) = match asked {
+    let (status, now) = match asked {
         Ok(told) => told,
         Err(Unproven::NotRun(why)) => return Ok(Err(why)),
         Err(Unproven::Defect(error)) => return Err(error),
     };
-    let text = if json { serde_json::to_string_pretty(&overview)? + "\n" } else { page(&overview, now) };
+    let text = if json { serde_json::to_string_pretty(&status)? + "\n" } else { page(&status, now) };
     Ok(Ok(ctx.redactor.redact(&text)))
 }
 
-async fn ask(machine: &Machine, environment: &Environment) -> Result<(Overview, OffsetDateTime), Unproven> {
+async fn ask(machine: &Machine, environment: &Environment) -> Result<(Status, OffsetDateTime), Unproven> {
     let (_, release) = environment.releasable().map_err(anyhow::Error::from)?;
     let kube = reach(machine, environment).await??;
     let book = Book::open(&kube, &release.namespace);
@@ -59,7 +80,20 @@ async fn ask(machine: &Machine, environment: &Environment) -> Result<(Overview, 
     let now = kube.now();
     let seen = overview(&environment.name, release, &told, now);
     let drift = drift(&kube, &book, seen.serving.as_ref(), &machine.ctx.redactor).await?;
-    Ok((Overview { drift, ..seen }, now))
+    let (workflow_runs, workflow_runs_missing) = match runs(machine, release).await {
+        Ok(runs) => (runs, String::new()),
+        Err(why) => (vec![], why),
+    };
+    Ok((Status { overview: Overview { drift, ..seen }, workflow_runs, workflow_runs_missing }, now))
+}
+
+/// What runs does not depend on GitHub: without a token, or without an answer, that is said and no more.
+async fn runs(machine: &Machine, release: &Release) -> Result<Vec<Run>, String> {
+    let ask = async { GitHub::open(machine).await?.runs(&release.branch, RUNS).await };
+    match tokio::time::timeout(PATIENCE, ask).await {
+        Ok(runs) => runs.map_err(|trouble| trouble.to_string()),
+        Err(_) => Err(format!("GitHub does not answer within {} s", PATIENCE.as_secs())),
+    }
 }
 
 /// Everything but the journal.
@@ -126,7 +160,8 @@ async fn drift(kube: &Kube, book: &Book, serving: Option<&Serving>, redactor: &R
 }
 
 /// For people.
-fn page(overview: &Overview, now: OffsetDateTime) -> String {
+fn page(status: &Status, now: OffsetDateTime) -> String {
+    let overview = &status.overview;
     let mut out = String::new();
     let mut line = |name: &str, text: &str| {
         let _always = writeln!(out, "  {name:<11} {text}");
@@ -161,7 +196,19 @@ fn page(overview: &Overview, now: OffsetDateTime) -> String {
     let filled: Vec<&str> = out.lines().filter(|line| line.split_whitespace().count() > 1).collect();
     let head = format!("{} in the namespace {}", overview.environment, overview.namespace);
     let differing = overview.drift.lines.iter().take(SHOWN).map(|line| format!("    {line}\n")).collect::<String>();
-    format!("{head}\n{}\n{differing}{}", filled.join("\n"), pods(overview))
+    format!("{head}\n{}\n{differing}{}{}", filled.join("\n"), pods(overview), workflows(status, now))
+}
+
+fn workflows(status: &Status, now: OffsetDateTime) -> String {
+    if !status.workflow_runs_missing.is_empty() {
+        return format!("  the last runs of workflows are not known: {}\n", status.workflow_runs_missing);
+    }
+    let line = |run: &Run| {
+        let end = if run.conclusion.is_empty() { &run.status } else { &run.conclusion };
+        let commit = run.head_sha.get(..7).unwrap_or(&run.head_sha);
+        format!("  {}: {end}, {commit}, {}, {}\n", run.name, since(&run.started, now), run.html_url)
+    };
+    status.workflow_runs.iter().map(line).collect()
 }
 
 fn state(serving: &Serving) -> String {
@@ -315,9 +362,24 @@ production in the namespace forge
   POD            READY  STATE    RESTARTS  AGE   CPU  MEMORY  NODE
   forge-green-a  yes    Running  0         1h1m  ?    ?       n1
   CPU and memory are not known: no metrics-server
+  release: success, c0ffee0, 2026-03-01T09:59:00Z (1m), https://github.example/run/1
 ";
-        assert_eq!(page(&overview, datetime!(2026-03-01 10:00:00 UTC)), expected);
-        let none = page(&Overview::default(), datetime!(2026-03-01 10:00:00 UTC));
+        let run = Run {
+            name: "release".into(),
+            head_sha: "c0ffee0123".into(),
+            status: "completed".into(),
+            conclusion: "success".into(),
+            started: "2026-03-01T09:59:00Z".into(),
+            html_url: "https://github.example/run/1".into(),
+            ..Run::default()
+        };
+        let status = Status { overview, workflow_runs: vec![run], workflow_runs_missing: String::new() };
+        assert_eq!(page(&status, datetime!(2026-03-01 10:00:00 UTC)), expected);
+        let none = page(
+            &Status { workflow_runs_missing: "no token".into(), ..Status::default() },
+            datetime!(2026-03-01 10:00:00 UTC),
+        );
         assert!(none.contains("serving     nothing") && none.contains("no pod"), "{none}");
+        assert!(none.contains("workflows are not known: no token"), "{none}");
     }
 }

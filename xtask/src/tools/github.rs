@@ -23,12 +23,14 @@ use answer::{Answer, Ask, Next, judge, next_page, pauses};
 mod answer;
 mod place;
 mod release;
+mod runs;
 mod settings;
 mod trouble;
 mod wait;
 
 pub use place::{API, Repository};
 pub use release::{Deployment, State, Status, Tagged};
+pub use runs::Run;
 pub use settings::{Branch, Branches, Classic, Environment, Guard, Protection, Rule, WorkflowPermissions};
 pub use trouble::Trouble;
 pub use wait::{Clock, Wait};

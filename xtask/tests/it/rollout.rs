@@ -302,9 +302,16 @@ fn status_and_logs_say_what_runs() {
 
     let ran = project.xtask(&["status", "staging"]);
     ran.assert_code(0);
-    for expected in
-        ["verified", "kim@host", "c0ffee", "drift       none", "Running", "no metrics-server", "1 wanted, 1 updated"]
-    {
+    for expected in [
+        "verified",
+        "kim@host",
+        "c0ffee",
+        "drift       none",
+        "Running",
+        "no metrics-server",
+        "1 wanted, 1 updated",
+        "GITHUB_REPOSITORY",
+    ] {
         assert!(ran.stdout.contains(expected), "{expected}:\n{}", ran.stdout);
     }
     let json: Value = serde_json::from_str(&project.xtask(&["status", "staging", "--json"]).stdout).unwrap();

@@ -357,3 +357,20 @@ fn settings_are_read_whichever_way_they_are_set() {
         assert_eq!(world.github.workflow_permissions().await.unwrap().default_workflow_permissions, "write");
     });
 }
+
+#[test]
+fn the_last_runs_of_a_branch_are_read_and_made_harmless() {
+    runtime().block_on(async {
+        let world = World::new();
+        let run = json!({
+            "name": "release\u{1b}[31m", "head_sha": "c0ffee", "event": "push", "status": "in_progress", "conclusion": null,
+            "run_started_at": "2026-03-01T10:00:00Z", "html_url": "https://github.example/o/r/actions/runs/1", "id": 1,
+        });
+        world.hub.sets("actions/runs", 200, json!({"total_count": 1, "workflow_runs": [run]}));
+        let runs = world.github.runs("feature/a&b", 5).await.unwrap();
+        let found: Vec<_> = runs.iter().map(|run| [&run.name, &run.status, &run.conclusion].map(String::as_str)).collect();
+        assert_eq!(found, [["release", "in_progress", ""]]);
+        let asked = world.hub.requests().remove(0);
+        assert_eq!(asked.query["branch"], "feature%2Fa%26b");
+    });
+}
