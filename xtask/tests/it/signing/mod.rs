@@ -4,6 +4,7 @@ mod broken;
 mod der;
 mod key;
 mod keyless;
+mod released;
 mod shop;
 pub mod sigstore;
 
