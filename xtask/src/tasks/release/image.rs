@@ -96,6 +96,9 @@ pub async fn choose(session: &Session, question: &Question<'_>, chosen: &mut Cho
         checks.count += 1;
         signed(session, &registry, &subject, &mut checks, chosen).await?;
         on_branch(session, question.release, &chosen.commit, &mut checks).await?;
+        if question.asked == Asked::Head {
+            of_this_checkout(session, &chosen.commit, &mut checks).await?;
+        }
     }
     chosen.waived = checks.waived;
     Ok(Outcome::Ran(Evidence {
@@ -183,6 +186,23 @@ async fn on_branch(
     Ok(())
 }
 
+/// Whether the objects, which are of this checkout, are of the source that the image is of.
+async fn of_this_checkout(session: &Session, commit: &str, checks: &mut Checks<'_>) -> Result<(), Unproven> {
+    checks.count += 1;
+    let here = tree(session, "HEAD").await?;
+    if here.is_none() || here != tree(session, commit).await? {
+        let message =
+            format!("the image is of `{commit}`, and this checkout, whose objects are released, is of another source");
+        checks.found("clean", "other-checkout", message);
+    }
+    Ok(())
+}
+
+/// The tree of a commit.
+async fn tree(session: &Session, commit: &str) -> Result<Option<String>, Unproven> {
+    git(session, &["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{commit}^{{tree}}")]).await
+}
+
 /// The image of a tag or a commit.
 async fn by_version(
     session: &Session,
@@ -248,9 +268,7 @@ async fn verified_there(session: &Session, name: &str, commit: &str) -> Result<O
     };
     let journal = Book::open(&kube, &release.namespace).journal().await?;
     let Some(entry) = journal.last_verified() else { return Ok(None) };
-    let tree = |commit: &str| format!("{commit}^{{tree}}");
-    let theirs = git(session, &["rev-parse", "--verify", "--quiet", "--end-of-options", &tree(&entry.commit)]).await?;
-    let ours = git(session, &["rev-parse", "--verify", "--quiet", "--end-of-options", &tree(commit)]).await?;
+    let (theirs, ours) = (tree(session, &entry.commit).await?, tree(session, commit).await?);
     let reference = Reference::parse(&entry.image).ok().filter(|_| theirs.is_some() && theirs == ours);
     Ok(reference.and_then(|reference| Some(Subject { repository: reference.repository, digest: reference.digest? })))
 }

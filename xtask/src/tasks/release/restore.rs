@@ -101,8 +101,8 @@ impl Transaction {
             return Ok(fate);
         }
         self.step(verifying, "").await?;
-        let template = entry.template.clone();
-        let subject = Subject { template: &template, serves: true, load: false };
+        let (workload, template) = (prepared.workload, entry.template.clone());
+        let subject = Subject { workload: &workload, template: &template, serves: true, load: false };
         let suffix = if part == "rollout" { String::new() } else { format!("-{part}d") };
         Ok(self.verify(&subject, &suffix).await)
     }

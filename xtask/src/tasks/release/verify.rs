@@ -4,10 +4,13 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use time::OffsetDateTime;
 
 use super::transaction::{Fate, Transaction, UNREACHABLE};
 use crate::config::VerifyAt;
 use crate::release::manifests::{TEMPLATE, Track};
+use crate::release::rollout::{Limits, State, Target, assess};
+use crate::release::watch;
 use crate::tasks::{perf, smoke};
 use crate::tools::cancel::Urgency;
 use crate::tools::kube::{Forward, Kube, Trouble};
@@ -27,6 +30,8 @@ struct Address {
 
 /// What is verified.
 pub struct Subject<'a> {
+    /// Its Deployment.
+    pub workload: &'a str,
     /// The hash of its pods' template.
     pub template: &'a str,
     /// Whether the Service leads to it, so that users' way is asked too.
@@ -38,11 +43,28 @@ pub struct Subject<'a> {
 impl Transaction {
     /// Runs `smoke`, then the load; `suffix` tells its gates apart from those before.
     pub async fn verify(&mut self, subject: &Subject<'_>, suffix: &str) -> Fate {
+        let started = self.kube.now();
         let fate = self.patiently(subject, suffix, Part::Smoke).await;
         if fate != Fate::Good || !subject.load || self.release.load.is_empty() {
+            return self.still_there(subject, started, fate).await;
+        }
+        let fate = self.patiently(subject, suffix, Part::Load).await;
+        self.still_there(subject, started, fate).await
+    }
+
+    /// Who answered well and ended since is not verified: what crashes under its first requests does so now.
+    async fn still_there(&self, subject: &Subject<'_>, started: OffsetDateTime, fate: Fate) -> Fate {
+        if fate != Fate::Good {
             return fate;
         }
-        self.patiently(subject, suffix, Part::Load).await
+        let target = Target { deployment: subject.workload.to_owned(), template: subject.template.to_owned() };
+        match watch::once(&self.kube, &self.release.namespace, &target).await {
+            Err(trouble) => trouble.into(),
+            Ok(seen) => match assess(&target, &seen, self.kube.now(), &Limits::of(&self.release, started)) {
+                State::Failed(cause) => Fate::Failed(format!("it was verified, and then: {cause}")),
+                State::Complete(_) | State::Progressing(_) => fate,
+            },
+        }
     }
 
     async fn patiently(&mut self, subject: &Subject<'_>, suffix: &str, part: Part) -> Fate {

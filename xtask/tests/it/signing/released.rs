@@ -119,6 +119,16 @@ fn an_image_is_released_only_if_all_that_has_to_be_said_of_it_is_and_fits_the_co
     assert_eq!(found(deploy(&["--version", "v1", "--waive-branch", "a fire"]).assert_code(0)), ["(other-branch)"]);
     shop.project.git(&["branch", "-f", "trunk", "HEAD"]);
 
+    // What is released are this checkout's objects: they have to be of the image's source.
+    shop.project.git(&["checkout", "-q", "--detach", "HEAD~1"]);
+    shop.project.git(&["checkout", "-q", "trunk", "--", "k8s", "xtask/config"]);
+    shop.project.git(&["commit", "-q", "-m", "the same objects of another source"]);
+    shop.project.git(&["commit", "-q", "--allow-empty", "-m", "another"]);
+    shop.project.write("other", "source\n");
+    shop.project.commit();
+    assert_eq!(found(deploy(&[]).assert_code(10)), ["other-checkout"]);
+    shop.project.git(&["checkout", "-q", "main"]);
+
     // Who signs with another key is nobody.
     let other = shop.key("other");
     std::fs::copy(other.with_extension("pub"), shop.project.path().join("xtask/config/ours.pub")).unwrap();
