@@ -222,7 +222,7 @@ impl Run {
                 Ok(docs::serve(ctx).map(|(_, command)| format!("$ {command}\n")))
             }
             // Their plan asks the cluster.
-            Task::Deploy(_) | Task::Rollback(_) => Ok(None),
+            Task::Deploy(release::DeployArgs { rehearse: false, .. }) | Task::Rollback(_) => Ok(None),
             // Those who only ask change nothing.
             Task::Status(_) | Task::Logs(_) => Ok(None),
             _ if self.dry_run && !matches!(self.task, Task::Bench { .. }) => {
@@ -250,7 +250,10 @@ impl Run {
             Task::Perf(args) => container::with_build(ctx, perf::gates(ctx, args)?),
             Task::Deploy(args) => {
                 let environment = crate::config::Environment::load(&ctx.config_dir, &args.environment)?;
-                release::deploy::gates(args, environment.releasable()?.1)
+                match args.rehearse {
+                    true => release::rehearse::gates(ctx, args, &environment),
+                    false => release::deploy::gates(args, environment.releasable()?.1),
+                }
             }
             Task::Rollback(args) => release::rollback::gates(args),
             Task::Cluster(args) => cluster::plan(ctx, args)?,
@@ -289,6 +292,7 @@ impl Run {
             Task::Smoke(_) => self.check("smoke", true, cancel, events).await?,
             Task::Perf(_) => self.check("perf", false, cancel, events).await?,
             Task::Container(_) => self.check("container", true, cancel, events).await?,
+            Task::Deploy(args) if args.rehearse => release::rehearse::run(ctx, cancel, events, args).await?,
             Task::Deploy(args) => release::deploy::run(ctx, cancel, events, args, self.dry_run).await?,
             Task::Rollback(args) => release::rollback::run(ctx, cancel, events, args, self.dry_run).await?,
             Task::Cluster(args @ cluster::Args { command: cluster::Action::Serve, .. }) => {

@@ -217,11 +217,20 @@ pub struct Rehearsal {
     /// How long the load lasts.
     #[serde(default = "twenty_seconds", with = "duration")]
     pub load: Duration,
+    /// Images that a cluster for tests cannot pull, and the programs of this machine that stand in for each.
+    #[serde(default)]
+    pub stand_ins: BTreeMap<String, Vec<String>>,
 }
 
 impl Default for Rehearsal {
     fn default() -> Self {
-        Self { pull: ten_seconds(), unschedulable: fifteen_seconds(), lock: five_seconds(), load: twenty_seconds() }
+        Self {
+            pull: ten_seconds(),
+            unschedulable: fifteen_seconds(),
+            lock: five_seconds(),
+            load: twenty_seconds(),
+            stand_ins: BTreeMap::new(),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ pub mod canary;
 pub mod diagnosis;
 pub mod difference;
 pub mod evidence;
+pub mod faults;
 pub mod follow;
 pub mod hold;
 pub mod journal;

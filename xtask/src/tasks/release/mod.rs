@@ -17,8 +17,10 @@ use image::Asked;
 mod canary;
 pub mod deploy;
 mod image;
+mod observer;
 mod plan;
 pub mod reach;
+pub mod rehearse;
 mod restore;
 pub mod rollback;
 mod stages;
@@ -95,6 +97,21 @@ pub struct DeployArgs {
     /// Take over fields of objects that somebody else has changed
     #[arg(long)]
     pub take_over: bool,
+    /// Plant faults into releases of the real overlay in a namespace that is thrown away, and see each undone
+    #[arg(long, conflicts_with_all = ["version", "take_over"])]
+    pub rehearse: bool,
+    /// Of a rehearsal: every fault, at the environment's own waiting times
+    #[arg(long, requires = "rehearse")]
+    pub full: bool,
+    /// Of a rehearsal: only these faults; may be given several times
+    #[arg(long = "fault", requires = "rehearse", value_name = "NAME")]
+    pub faults: Vec<String>,
+    /// Of a rehearsal: another cluster than the local one
+    #[arg(long, requires = "rehearse", value_name = "CONTEXT")]
+    pub context: Option<String>,
+    /// Of a rehearsal: a registry that the other cluster pulls from and that this machine may push to
+    #[arg(long, requires = "context", value_name = "HOST:PORT")]
+    pub registry: Option<String>,
     /// What is done without.
     #[command(flatten)]
     pub waivers: Waivers,
