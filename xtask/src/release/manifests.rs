@@ -210,7 +210,7 @@ impl Manifests {
                 "Deployment" if object["metadata"]["name"] == *release.workload => {
                     fill_workload(object, release, filling, &name);
                     prepared.template = text(&object["spec"]["template"]["metadata"]["labels"][TEMPLATE]).to_owned();
-                    prepared.configs = names(object).into_iter().map(str::to_owned).collect();
+                    prepared.configs = configs(object);
                 }
                 "HorizontalPodAutoscaler" if object["spec"]["scaleTargetRef"]["name"] == *release.workload => {
                     object["spec"]["scaleTargetRef"]["name"] = json!(name);
@@ -285,6 +285,11 @@ fn swap(name: Option<&mut Value>, placeholder: &str, real: &str) {
     if let Some(name) = name.filter(|name| !placeholder.is_empty() && **name == *placeholder) {
         *name = json!(real);
     }
+}
+
+/// What [`Prepared::configs`] is of a workload.
+pub fn configs(workload: &Value) -> Vec<String> {
+    names(workload).into_iter().map(str::to_owned).collect()
 }
 
 /// The names of the ConfigMaps and Secrets that a workload's pods read.

@@ -39,6 +39,8 @@ use crate::tools::kube::{Access, Kube, Place};
 use crate::tools::proc::{Exit, Runner, Undo};
 use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Verdict, Work};
 
+mod live;
+
 /// Where the overlays and configurations of a rehearsal lie, relative to the repository.
 const FOLDER: &str = "target/xtask/rehearsal";
 
@@ -62,18 +64,22 @@ struct Row {
     restored_s: Option<f64>,
     /// Seconds of all of it.
     took_s: f64,
-    asked: u64,
-    lost: u64,
+    /// How many pods of the release that has to serve did so at the end.
+    serving: u64,
+    /// Requests of the client; `None` where it could not ask.
+    asked: Option<u64>,
+    /// Those that were not answered as expected.
+    lost: Option<u64>,
 }
 
 /// The gates of a rehearsal.
 pub fn gates(ctx: &Ctx, args: &DeployArgs, environment: &Environment) -> Vec<Gate> {
     let again = again(args);
     let faults = faults::all(&subject(ctx, environment, "")).into_iter().filter(|fault| is_asked(args, fault));
-    let named = faults.map(|fault| gate(&format!("rehearse/{}", fault.name), "requests", "kubectl", &again));
+    let named = faults.map(|fault| gate(&format!("rehearse/{}", fault.name), "checks", "kubectl", &again));
     let mut gates = vec![
         gate("rehearse/cluster", "clusters", "kubectl", &again),
-        gate("rehearse/good", "requests", "kubectl", &again),
+        gate("rehearse/good", "checks", "kubectl", &again),
     ];
     gates.extend(named);
     gates.push(gate("rehearse/first", "checks", "kubectl", &again));
@@ -401,7 +407,9 @@ async fn released(
     let config = write(ctx, real, args, stage, planted, &stage.namespace)?;
     let (_, real_release) = real.releasable().map_err(anyhow::Error::from)?;
     let book = Book::open(&stage.kube, &stage.namespace);
-    let before = book.journal().await?.last_verified().cloned();
+    let journal = book.journal().await?;
+    let known: Vec<String> = journal.entries.iter().map(|entry| entry.id.clone()).collect();
+    let before = journal.last_verified().cloned();
     let ready = ctx.config.service.as_ref().and_then(|service| ctx.config.requests.get(&service.ready)).cloned();
     // The client is there before the release begins; before the first one there is nothing to ask.
     let way = match &before {
@@ -416,11 +424,19 @@ async fn released(
     let begun = std::time::Instant::now();
     let exit = child(session, args, stage, planted.name, &config, &stage.image).await?;
     let took = begun.elapsed().as_secs_f64();
-    let seen = observer.as_ref().map(Observer::seen).unwrap_or_default();
+    let seen = match observer {
+        Some(observer) => Some(observer.end().await),
+        None => None,
+    };
     let journal = book.journal().await?;
-    let entry = journal.entries.last().cloned().unwrap_or_default();
+    let entry = journal.entries.last().cloned();
     let report = report_of(&ctx.out.join("rehearsal").join(planted.name));
-    let mut findings = judged(planted, &exit, before.as_ref(), &entry, &seen);
+    let entry = entry.filter(|entry| !known.contains(&entry.id)).unwrap_or_default();
+    let mut findings = judged(planted, &exit, before.as_ref(), &entry, seen.as_ref());
+    let serves = before.as_ref().filter(|_| planted.code != 0).unwrap_or(&entry);
+    let rehearsed = Release { namespace: stage.namespace.clone(), ..real_release.clone() };
+    let live = live::look(&stage.kube, &rehearsed, serves).await?;
+    findings.extend(live.findings);
     if planted.code != 0 && !told(report.as_ref(), planted.tells) {
         let why = format!(
             "the release does not say what was wrong: `{}` is in none of its findings and reasons",
@@ -435,16 +451,31 @@ async fn released(
         detected_s: report.as_ref().and_then(detected),
         restored_s: restored(&entry),
         took_s: took,
-        asked: seen.asked,
-        lost: seen.lost,
+        serving: live.serving,
+        asked: seen.as_ref().map(|seen| seen.asked),
+        lost: seen.as_ref().map(|seen| seen.lost),
     };
     session.say(&table(std::slice::from_ref(&row)))?;
-    let count = seen.asked.max(u64::from(before.is_none()));
-    Ok((passed(count, "requests", findings), row))
+    if seen.as_ref().is_some_and(|seen| seen.asked == 0) {
+        return Err(NotRun::new("the client asked nothing while the release went on", "run it again").into());
+    }
+    if before.is_some() && seen.is_none() {
+        let why = "this machine does not reach the Service's own address, so nobody counted lost requests";
+        findings.push(Finding::new("unobserved", Severity::Info, why));
+    }
+    // Pods that serve, and requests of the client: each was looked at.
+    let count = live.serving + seen.map_or(0, |seen| seen.asked);
+    Ok((passed(count, "checks", findings), row))
 }
 
 /// What is wrong with how the release ended.
-fn judged(planted: &Planted<'_>, exit: &Exit, before: Option<&Entry>, entry: &Entry, seen: &Seen) -> Vec<Finding> {
+fn judged(
+    planted: &Planted<'_>,
+    exit: &Exit,
+    before: Option<&Entry>,
+    entry: &Entry,
+    seen: Option<&Seen>,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut wrong = |rule: &str, message: String| findings.push(Finding::new(rule, Severity::High, message));
     if *exit != Exit::Code(planted.code) {
@@ -465,8 +496,9 @@ fn judged(planted: &Planted<'_>, exit: &Exit, before: Option<&Entry>, entry: &En
             wrong("journal", format!("the journal says {:?}", entry.outcome));
         }
     }
-    if seen.lost > 0 {
-        wrong("lost", format!("{} of {} requests were lost: {}", seen.lost, seen.asked, seen.reasons.join("; ")));
+    if let Some(seen) = seen.filter(|seen| seen.lost > 0) {
+        let losses: Vec<String> = seen.losses.iter().map(|loss| format!("{} {}", loss.at, loss.why)).collect();
+        wrong("lost", format!("{} of {} requests were lost: {}", seen.lost, seen.asked, losses.join("; ")));
     }
     findings
 }
@@ -487,7 +519,7 @@ async fn first(stages: &mut Stages, real: &Environment, args: &DeployArgs, stage
             let (_, release) = real.releasable().map_err(anyhow::Error::from)?;
             let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments/{}", release.workload);
             let replicas = stage.kube.get(&path).await?.and_then(|object| object["spec"]["replicas"].as_u64());
-            let mut findings = judged(&planted, &exit, None, &Entry::default(), &Seen::default());
+            let mut findings = judged(&planted, &exit, None, &Entry::default(), None);
             if replicas != Some(0) {
                 let message = format!("the workload has {replicas:?} replicas, and not 0");
                 findings.push(Finding::new("not-scaled", Severity::High, message));
@@ -571,6 +603,7 @@ fn parsed(time: &str) -> Option<OffsetDateTime> {
 fn table(rows: &[Row]) -> String {
     let mut text = String::from("fault          exit  detected  restored     all  asked  lost");
     let seconds = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1} s"));
+    let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
     for row in rows {
         text += &format!(
             "\n{:<14} {:>4} {:>9} {:>9} {:>7} {:>6} {:>5}",
@@ -579,8 +612,8 @@ fn table(rows: &[Row]) -> String {
             seconds(row.detected_s),
             seconds(row.restored_s),
             seconds(Some(row.took_s)),
-            row.asked,
-            row.lost
+            number(row.asked),
+            number(row.lost)
         );
     }
     text
@@ -588,6 +621,7 @@ fn table(rows: &[Row]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::observer::Loss;
     use super::*;
     use crate::release::journal::StepTaken;
 
@@ -600,9 +634,10 @@ mod tests {
         let before = Entry { id: "1".into(), ..Entry::default() };
         let undone = Entry { id: "2".into(), restored: "1".into(), outcome: Became::Failed, ..Entry::default() };
         let quiet = Seen { asked: 100, ..Seen::default() };
-        let lossy = Seen { asked: 100, lost: 1, reasons: vec!["refused".into()] };
+        let loss = Loss { at: "2026-11-24T10:00:00Z".into(), why: "refused".into() };
+        let lossy = Seen { asked: 100, lost: 1, losses: vec![loss] };
         let rules = |exit: Exit, entry: &Entry, seen: &Seen| {
-            let found = judged(&planted(30), &exit, Some(&before), entry, seen);
+            let found = judged(&planted(30), &exit, Some(&before), entry, Some(seen));
             found.into_iter().map(|finding| finding.rule).collect::<Vec<_>>()
         };
         assert_eq!(rules(Exit::Code(30), &undone, &quiet), [""; 0]);
@@ -610,6 +645,8 @@ mod tests {
         assert_eq!(rules(Exit::Code(30), &Entry { restored: "0".into(), ..undone.clone() }, &quiet), ["journal"]);
         assert_eq!(rules(Exit::Code(30), &Entry { outcome: Became::Verified, ..undone.clone() }, &quiet), ["journal"]);
         assert_eq!(rules(Exit::Code(30), &undone, &lossy), ["lost"]);
+        // A release that was never written down has undone nothing.
+        assert_eq!(rules(Exit::Code(30), &Entry::default(), &quiet), ["journal", "journal"]);
     }
 
     #[test]
