@@ -41,7 +41,8 @@ struct Global {
     /// Print the report alone on standard output; everything for people goes to standard error
     #[arg(long, global = true)]
     json: bool,
-    /// Where reports go [default: target/xtask/out; target/xtask/release for container push, sign, verify]
+    /// Where reports go [default: target/xtask/out; target/xtask/release for container push, sign, verify;
+    /// target/xtask/rehearsal/out for deploy --rehearse]
     #[arg(long, global = true, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Where pipeline.toml is [default: xtask/config]
@@ -177,11 +178,16 @@ impl Cli {
         let Global { json, out, config, profile, color, verbose, quiet, dry_run } = self.global;
         let is_release =
             matches!(&self.task, Task::Container(container::Args { command: Some(container::Command::Release(_)) }));
-        let is_own_folder = out.is_none() && is_release;
+        let own_folder = match &self.task {
+            _ if is_release => Some(signing::FOLDER),
+            Task::Deploy(args) if args.rehearse => Some(release::rehearse::OUT),
+            _ => None,
+        };
+        let own_folder = own_folder.filter(|_| out.is_none());
         let mut ctx = Ctx::load(Places { config, out, profile }, env, &cwd, now)?;
-        if is_own_folder {
+        if let Some(folder) = own_folder {
             // What the checks left is read, and a run clears the folder that it writes into.
-            ctx.out = ctx.store.join(signing::FOLDER);
+            ctx.out = ctx.store.join(folder);
         }
         let actions = ctx.in_actions();
         let plain = actions || ctx.var("TERM") == Some("dumb") || ctx.var("CI").is_some();

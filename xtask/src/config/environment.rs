@@ -68,6 +68,11 @@ impl Environment {
         Ok(Self { name: name.to_owned(), ..read })
     }
 
+    /// Every environment of `folder`.
+    pub fn all(folder: &Path) -> Result<Vec<Self>, UsageError> {
+        known(folder).iter().map(|name| Self::load(folder, name)).collect()
+    }
+
     /// The parts that a release needs.
     pub fn releasable(&self) -> Result<(&Cluster, &Release), UsageError> {
         let missing =

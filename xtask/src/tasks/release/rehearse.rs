@@ -20,7 +20,7 @@ use super::verify::arm;
 use super::{DeployArgs, environment, gate, new_id};
 use crate::config::{Cluster as ClusterConfig, Config, Environment, Release, Strategy, VerifyAt};
 use crate::context::Ctx;
-use crate::disk::write_atomically;
+use crate::disk::{lock, write_atomically};
 use crate::engine::gate::Gate;
 use crate::engine::run::Options;
 use crate::engine::session::Session;
@@ -43,6 +43,9 @@ mod live;
 
 /// Where the overlays and configurations of a rehearsal lie, relative to the repository.
 const FOLDER: &str = "target/xtask/rehearsal";
+
+/// Where reports go unless somebody says otherwise, relative to the store.
+pub const OUT: &str = "rehearsal/out";
 
 /// The figures of the last rehearsal, relative to the output folder.
 const FIGURES: &str = "rehearsal.json";
@@ -126,18 +129,20 @@ struct Stage {
     /// Lines of Kustomize's `images:`.
     images: Vec<Value>,
     _gone: Vec<Undo>,
+    _alone: std::fs::File,
 }
 
 /// Does it.
 pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, args: &DeployArgs) -> Result<Done> {
     let real = environment(ctx, &args.environment)?;
+    let all = Environment::all(&ctx.config_dir)?;
     let checks =
         Checks { task: "deploy", gates: gates(ctx, args, &real), left_out: vec![], options: Options::default() };
     let mut stages = Stages::open(ctx, cancel, events, &checks).await?;
     let mut stage = None;
     let report = stages
         .run("rehearse/cluster", async |session| {
-            stage = Some(set(&session, &real, args).await?);
+            stage = Some(set(&session, &real, &all, args).await?);
             Ok(passed(1, "clusters", vec![]))
         })
         .await;
@@ -188,8 +193,9 @@ struct Planted<'a> {
 }
 
 /// Finds the cluster, and brings there what cannot be pulled.
-async fn set(session: &Session, real: &Environment, args: &DeployArgs) -> Result<Stage, Unproven> {
+async fn set(session: &Session, real: &Environment, all: &[Environment], args: &DeployArgs) -> Result<Stage, Unproven> {
     let machine = &session.machine;
+    let alone = alone(session).await?;
     let runner = Runner { ledger: machine.ledger.clone(), ..machine.quiet() };
     let (place, registry) = match &args.context {
         Some(context) => (Place { kubeconfig: None, context: context.clone() }, args.registry.clone()),
@@ -208,10 +214,15 @@ async fn set(session: &Session, real: &Environment, args: &DeployArgs) -> Result
         login: None,
     };
     let namespace = format!("rehearsal-{}", new_id(kube.now())?);
-    let gone = |namespace: &str| {
-        Undo::new(&runner, kube.kubectl(["delete", "namespace", namespace, "--ignore-not-found", "--wait=false"]))
-    };
-    let undo = vec![gone(&namespace), gone(&format!("{namespace}-first"))];
+    let namespaces = [namespace.clone(), first_of(&namespace)];
+    for namespace in &namespaces {
+        let there = kube.get(&format!("/api/v1/namespaces/{namespace}")).await?.is_some();
+        if let Some(why) = somebodys(namespace, there, all) {
+            return Err(NotRun::new(why, again(args)).into());
+        }
+    }
+    let undo =
+        namespaces.iter().map(|namespace| Undo::new(&runner, removal(&kube, &place, session, namespace))).collect();
     let image = match (&args.image, &registry) {
         (Some(image), _) => image.clone(),
         (None, Some(registry)) => bring_built(session, registry).await?,
@@ -225,7 +236,44 @@ async fn set(session: &Session, real: &Environment, args: &DeployArgs) -> Result
         let registry = registry.as_deref().unwrap_or_default();
         images.push(stand_in(session, registry, name, programs).await?);
     }
-    Ok(Stage { kube, kubeconfig: place.kubeconfig, cluster, namespace, image, images, _gone: undo })
+    Ok(Stage { kube, kubeconfig: place.kubeconfig, cluster, namespace, image, images, _gone: undo, _alone: alone })
+}
+
+/// The namespace of the first release that fails.
+fn first_of(namespace: &str) -> String {
+    format!("{namespace}-first")
+}
+
+/// Its overlays and configurations lie in one folder, so one rehearsal at a time goes on in a checkout.
+async fn alone(session: &Session) -> Result<std::fs::File, Unproven> {
+    let path = session.ctx().root.join(FOLDER).join(".lock");
+    match tokio::time::timeout(Duration::from_millis(300), lock(&path)).await {
+        Ok(locked) => Ok(locked?),
+        Err(_) => Err(NotRun::new("another rehearsal goes on in this checkout", "wait for its end").into()),
+    }
+}
+
+/// Why a namespace is not thrown away: it is an environment's own, or nobody knows whose.
+fn somebodys(namespace: &str, is_there: bool, environments: &[Environment]) -> Option<String> {
+    let is_its =
+        |environment: &&Environment| environment.release.as_ref().is_some_and(|release| release.namespace == namespace);
+    match environments.iter().find(is_its) {
+        Some(environment) => Some(format!("`{namespace}` is the namespace of {}", environment.name)),
+        None => is_there.then(|| format!("there is a namespace `{namespace}` already")),
+    }
+}
+
+/// Removes a namespace, also from the ledger of a run that was killed: that one keeps no variables. A cluster whose
+/// kubeconfig is gone is gone itself, for it is ours.
+fn removal(kube: &Kube, place: &Place, session: &Session, namespace: &str) -> Command {
+    let delete = kube.kubectl(["delete", "namespace", namespace, "--ignore-not-found", "--wait=false"]);
+    let (script, file) = match (&place.kubeconfig, session.ctx().var("KUBECONFIG")) {
+        (Some(file), _) => ("[ ! -e \"$0\" ] || KUBECONFIG=$0 exec \"$@\"", file.display().to_string()),
+        (None, Some(files)) => ("KUBECONFIG=$0 exec \"$@\"", files.to_owned()),
+        (None, None) => return delete,
+    };
+    let args = [vec!["-c".to_owned(), script.to_owned(), file, delete.program.clone()], delete.args.clone()].concat();
+    Command { program: "sh".to_owned(), args, ..delete }
 }
 
 /// The image that `container build` left, in the registry of the cluster.
@@ -512,7 +560,7 @@ async fn first(stages: &mut Stages, real: &Environment, args: &DeployArgs, stage
             let faults = faults::all(&subject(ctx, real, repository(&stage.image)));
             let patch = faults.into_iter().find(|fault| fault.name == "crash").and_then(|fault| fault.patch);
             let planted = Planted { name: "first", patch, change: &|_| {}, code: 10, tells: "rollout/crash" };
-            let namespace = format!("{}-first", stage.namespace);
+            let namespace = first_of(&stage.namespace);
             let config = write(ctx, real, args, stage, &planted, &namespace)?;
             let begun = std::time::Instant::now();
             let exit = child(&session, args, stage, "first", &config, &stage.image).await?;
@@ -647,6 +695,24 @@ mod tests {
         assert_eq!(rules(Exit::Code(30), &undone, &lossy), ["lost"]);
         // A release that was never written down has undone nothing.
         assert_eq!(rules(Exit::Code(30), &Entry::default(), &quiet), ["journal", "journal"]);
+    }
+
+    #[test]
+    fn no_namespace_is_thrown_away_that_is_somebodys() {
+        let mut staging: Environment = toml::from_str("url = \"https://a.example\"\n").unwrap();
+        staging.name = "staging".to_owned();
+        staging.release =
+            Some(Release { namespace: "rehearsal-1".into(), ..crate::release::manifests::testing::release() });
+        let all = [staging];
+        for (namespace, is_there, whose) in [
+            ("rehearsal-1", false, Some("the namespace of staging")),
+            ("rehearsal-2", true, Some("there is a namespace")),
+            ("rehearsal-2", false, None),
+        ] {
+            let found = somebodys(namespace, is_there, &all);
+            assert_eq!(found.is_some(), whose.is_some(), "{namespace}: {found:?}");
+            assert!(found.unwrap_or_default().contains(whose.unwrap_or_default()));
+        }
     }
 
     #[test]
