@@ -30,6 +30,7 @@ mod perf;
 mod perf_k6;
 mod planted;
 mod programs;
+mod release;
 mod rollout;
 mod scan_broken;
 mod scan_elsewhere;
