@@ -158,7 +158,8 @@ impl Kube {
         let socket = format!("--unix-socket={}", self.inner.socket.display());
         let mut server = self.inner.runner.serve(&self.kubectl(["proxy".to_owned(), socket]))?;
         let begun = Instant::now();
-        while !self.inner.socket.exists() {
+        // The file is there a moment before somebody listens at it.
+        while std::os::unix::net::UnixStream::connect(&self.inner.socket).is_err() {
             if let Some(exit) = server.ended() {
                 let reason = format!("`kubectl proxy` ended with {exit}");
                 return Err(NotRun::new(reason, self.inner.access.way_in()).into());
