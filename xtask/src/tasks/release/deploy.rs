@@ -97,6 +97,7 @@ struct Planned {
     journal: Journal,
     strategy: Strategy,
     track: Track,
+    take_over: bool,
     shown: String,
 }
 
@@ -237,7 +238,7 @@ async fn look(
         artifacts: vec![],
         fix: "mend the objects, or take a field over by --take-over".to_owned(),
     });
-    Ok((outcome, Planned { manifests, values, chosen: chosen.clone(), journal, strategy, track, shown }))
+    Ok((outcome, Planned { manifests, values, chosen: chosen.clone(), journal, strategy, track, take_over, shown }))
 }
 
 fn filling(chosen: &Chosen, secret: &str, track: Track) -> Filling {
@@ -379,7 +380,7 @@ async fn forward(transaction: &mut Transaction, planned: &Planned, journal: &Jou
     };
     let first = if is_second { beside(transaction, &prepared) } else { prepared.clone() };
     transaction.step(Step::Watching, &prepared.workload).await?;
-    let report = transaction.roll_out("rollout", &first, least, false).await;
+    let report = transaction.roll_out("rollout", &first, least, planned.take_over).await;
     let fate = Fate::of(&report, transaction.stages.is_stopped());
     if fate != Fate::Good {
         return Ok(fate);
@@ -396,7 +397,7 @@ async fn forward(transaction: &mut Transaction, planned: &Planned, journal: &Jou
         return Ok(fate);
     }
     transaction.step(Step::Promoting, "the Service is moved").await?;
-    let report = transaction.roll_out("promote", &prepared, least, false).await;
+    let report = transaction.roll_out("promote", &prepared, least, planned.take_over).await;
     let fate = Fate::of(&report, transaction.stages.is_stopped());
     if fate != Fate::Good {
         return Ok(fate);

@@ -31,7 +31,8 @@ impl Answer {
 pub fn send(at: SocketAddr, method: &str, path: &str, kind: &str, body: &[u8]) -> std::io::Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&at, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    let accept = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json, */*";
+    let accept =
+        "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json, */*";
     let length = body.len();
     write!(
         stream,
@@ -69,13 +70,6 @@ impl Images {
 
     fn call(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Answer {
         send(self.at, method, path, kind, body).unwrap()
-    }
-
-    /// The digest of the first tag that a repository has.
-    pub fn first(&self, repository: &str) -> Option<String> {
-        let tags = self.call("GET", &format!("/v2/{repository}/tags/list"), "", b"");
-        let tags: Value = serde_json::from_slice(&tags.body).ok()?;
-        self.tagged(repository, tags["tags"].as_array()?.first()?.as_str()?)
     }
 
     /// The digest of a tag.

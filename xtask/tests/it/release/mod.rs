@@ -4,7 +4,14 @@
 //! The cluster is the one that `cargo xtask cluster up` has brought up for this repository, or that of the folder
 //! `XTASK_CLUSTER`. Where there is none these tests say so and end. Each has a namespace of its own.
 
+mod back;
+mod gone;
 mod http;
 mod killed;
+mod locks;
+mod owned;
+mod refused;
 mod run;
+mod signals;
 mod site;
+mod strategies;

@@ -63,6 +63,14 @@ impl Running {
         Self { child, lines, text: String::new(), out, begun }
     }
 
+    /// The next line, if one comes in time.
+    pub fn next_within(&mut self, time: Duration) -> Option<String> {
+        let line = self.lines.recv_timeout(time).ok()?;
+        self.text += &line;
+        self.text.push('\n');
+        Some(line)
+    }
+
     /// Waits for a line with these words; `false` where the run ends without it.
     pub fn reaches(&mut self, words: &str) -> bool {
         let begun = Instant::now();

@@ -79,7 +79,7 @@ fn images(images: &Images) -> Result<(String, String), String> {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock();
     MADE.get_or_init(|| {
-        let backend = images.first("forge").map_or_else(|| push_backend(images), Ok)?;
+        let backend = images.tagged("forge", "test").map_or_else(|| push_backend(images), Ok)?;
         let redis = images.tagged("redis", "test").map_or_else(|| push_redis(images), Ok)?;
         Ok((backend, redis))
     })
@@ -99,7 +99,7 @@ fn push_backend(images: &Images) -> Result<String, String> {
     let name = format!("{}/forge:test", images.name);
     docker(&["tag", newest, &name])?;
     docker(&["push", "-q", &name])?;
-    images.first("forge").ok_or_else(|| "the registry has no image after a push".to_owned())
+    images.tagged("forge", "test").ok_or_else(|| "the registry has no image after a push".to_owned())
 }
 
 /// Redis of this machine with the libraries that it needs, since the one that the overlay names lies behind a network.
@@ -211,9 +211,8 @@ impl Site {
              spec: {{containers: [{{name: forge, resources: {small}, startupProbe: {{periodSeconds: 1}}, \
              readinessProbe: {{periodSeconds: 1}}}}]}}}}}}"
         );
-        let redis = format!(
-            "spec: {{replicas: 1, template: {{spec: {{containers: [{{name: redis, resources: {small}}}]}}}}}}"
-        );
+        let redis =
+            format!("spec: {{replicas: 1, template: {{spec: {{containers: [{{name: redis, resources: {small}}}]}}}}}}");
         let scaler = format!("spec: {{minReplicas: {pods}}}");
         let all = [("Deployment", "redis", &*redis), ("HorizontalPodAutoscaler", "forge", &*scaler)];
         let own = [&*forge].into_iter().chain(patches.iter().copied()).map(|patch| ("Deployment", "forge", patch));
@@ -229,7 +228,9 @@ impl Site {
     pub fn setting(&self, name: &str, value: &str) {
         let path = "k8s/overlays/test/kustomization.yaml";
         let text = self.project.read(path);
-        let more = format!("configMapGenerator:\n  - {{name: forge-settings, behavior: merge, literals: ['{name}={value}']}}\n");
+        let more = format!(
+            "configMapGenerator:\n  - {{name: forge-settings, behavior: merge, literals: ['{name}={value}']}}\n"
+        );
         self.project.write(path, &(text + &more));
     }
 
