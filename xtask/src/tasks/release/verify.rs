@@ -68,10 +68,12 @@ impl Transaction {
     }
 
     async fn patiently(&mut self, subject: &Subject<'_>, suffix: &str, part: Part) -> Fate {
-        let begun = Instant::now();
+        // From the first end without a verdict on: a load that takes longer than the patience is tried again, too.
+        let mut first = None;
         loop {
             let fate = self.once(subject, suffix, part).await;
-            if !matches!(fate, Fate::NotVerified(_)) || begun.elapsed() + AGAIN > self.release.verify_patience {
+            let waited = first.get_or_insert_with(Instant::now).elapsed();
+            if !matches!(fate, Fate::NotVerified(_)) || waited + AGAIN > self.release.verify_patience {
                 return fate;
             }
             self.stages.say(format!("the verification did not run ({}); once more", reason(&fate)));
