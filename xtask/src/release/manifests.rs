@@ -226,7 +226,15 @@ impl Manifests {
         }
         if filling.replicas.is_some() {
             // A Deployment of a fixed size: what scales the other one has nothing to do with it.
-            objects.retain(|object| object["kind"] == "Deployment" && object["metadata"]["name"] == *name);
+            // What its pods read has to be there, though: a new version may come with new settings.
+            objects.retain(|object| {
+                let found = text(&object["metadata"]["name"]);
+                match text(&object["kind"]) {
+                    "Deployment" => found == name,
+                    "ConfigMap" => prepared.configs.iter().any(|config| config == found),
+                    _ => false,
+                }
+            });
         }
         let place = |object: &Value| {
             let kind = text(&object["kind"]);
@@ -457,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_deployment_has_names_of_its_own_and_a_fixed_one_is_alone() {
+    fn a_second_deployment_has_names_of_its_own_and_a_fixed_one_comes_with_its_settings() {
         let manifests = Manifests::new(objects(), &release()).unwrap();
         let blue = Filling { track: Track::Blue, traffic: "blue".into(), ..filling() };
         let prepared = manifests.fill(&release(), &blue);
@@ -469,8 +477,10 @@ mod tests {
         assert_eq!(find(&prepared, "Deployment", "redis")["kind"], "Deployment");
         let canary = Filling { track: Track::Canary, replicas: Some(2), ..filling() };
         let prepared = manifests.fill(&release(), &canary);
-        assert_eq!(prepared.objects.len(), 1);
-        assert_eq!(prepared.objects[0]["spec"]["replicas"], 2);
+        // Alone but for the settings that its pods read.
+        let kinds: Vec<&str> = prepared.objects.iter().map(|object| text(&object["kind"])).collect();
+        assert_eq!(kinds, ["ConfigMap", "Deployment"]);
+        assert_eq!(prepared.objects[1]["spec"]["replicas"], 2);
         assert_eq!(
             (Track::Blue.other(), Track::Green.other(), Track::Stable.other()),
             (Track::Green, Track::Blue, Track::Blue)

@@ -99,8 +99,8 @@ impl Transaction {
 
     /// A Service that leads to one arm alone, on the workload's first port.
     fn arm_service(&self, prepared: &Prepared, track: Track) -> Value {
-        let template = &prepared.objects[0]["spec"]["template"];
-        let containers = template["spec"]["containers"].as_array();
+        let workload = prepared.objects.iter().find(|object| object["kind"] == "Deployment");
+        let containers = workload.and_then(|object| object["spec"]["template"]["spec"]["containers"].as_array());
         let container = containers.and_then(|all| all.iter().find(|one| one["name"] == *self.release.container));
         let port = container.and_then(|container| container["ports"][0]["containerPort"].as_u64()).unwrap_or(80);
         json!({
