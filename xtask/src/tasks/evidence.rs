@@ -117,8 +117,10 @@ pub fn plan(ctx: &Ctx, args: &Args) -> Result<Vec<Gate>> {
 
 /// The releases of an environment as its cluster remembers them.
 async fn journal(session: &Session, environment: &str) -> Result<Vec<Entry>, Unproven> {
-    let environment = Environment::load(&session.ctx().config_dir, environment).map_err(anyhow::Error::from)?;
-    let (_, release) = environment.releasable().map_err(anyhow::Error::from)?;
+    // Whoever has a file of the journal needs no cluster.
+    let absent = |why: UsageError| NotRun::new(why.to_string(), "name the file by --journal");
+    let environment = Environment::load(&session.ctx().config_dir, environment).map_err(absent)?;
+    let (_, release) = environment.releasable().map_err(absent)?;
     let kube = reach(&session.machine, &environment).await??;
     Ok(Book::open(&kube, &release.namespace).journal().await?.entries)
 }

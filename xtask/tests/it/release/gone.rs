@@ -1,56 +1,32 @@
 //! The API server is gone in the middle of a release: nothing is decided while it is, and any machine goes on afterwards
 //! (R40). It is gone behind a proxy of ours, so that nobody else misses it.
 
-use std::net::{SocketAddr, TcpListener};
-use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use xtask::release::journal::Outcome;
-use xtask::services::faults::{Faults, Mode};
 
+use super::door::Door;
 use super::run::Running;
 use super::site::{Plan, Site};
 
-/// A way to the API that can be closed. It goes with the test's process.
-struct Door(Faults);
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
-}
-
-impl Door {
-    /// Opens one, and makes it the way that the program takes.
-    fn open(site: &mut Site) -> Self {
-        let config = site.kubectl(&["config", "view", "--raw", "--minify", "--flatten", "-o", "json"]);
-        let mut config: Value = serde_json::from_str(&config).unwrap();
-        let cluster = &mut config["clusters"][0]["cluster"];
-        let server = cluster["server"].as_str().unwrap().trim_start_matches("https://").to_owned();
-        let server: SocketAddr = server.parse().unwrap();
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        cluster["server"] = json!(format!("https://{free}"));
-        cluster["tls-server-name"] = json!("kubernetes");
-        site.project.write("target/kubeconfig", &config.to_string());
-        let path = site.path().join("target/kubeconfig");
-        site.project.set("KUBECONFIG", path);
-        let (to, from) = channel();
-        std::thread::spawn(move || {
-            runtime().block_on(async {
-                to.send(Faults::start(free, server).await.unwrap()).unwrap();
-                std::future::pending::<()>().await;
-            });
-        });
-        Self(from.recv().unwrap())
-    }
-
-    fn set(&self, mode: Mode) {
-        runtime().block_on(self.0.set(mode)).unwrap();
-    }
+/// Puts a door before the API, and makes it the way that the program takes.
+fn before_api(site: &mut Site) -> Door {
+    let config = site.kubectl(&["config", "view", "--raw", "--minify", "--flatten", "-o", "json"]);
+    let mut config: Value = serde_json::from_str(&config).unwrap();
+    let cluster = &mut config["clusters"][0]["cluster"];
+    let door = Door::before(cluster["server"].as_str().unwrap().trim_start_matches("https://").parse().unwrap());
+    cluster["server"] = json!(format!("https://{}", door.address()));
+    cluster["tls-server-name"] = json!("kubernetes");
+    site.project.write("target/kubeconfig", &config.to_string());
+    let path = site.path().join("target/kubeconfig");
+    site.project.set("KUBECONFIG", path);
+    door
 }
 
 /// Nothing ends and nothing is said to be decided while the API is away for so long.
 fn away(door: &Door, running: Running, time: Duration) -> Running {
-    door.set(Mode::Refuse);
+    door.close();
     let begun = Instant::now();
     let mut running = running;
     while begun.elapsed() < time {
@@ -58,7 +34,7 @@ fn away(door: &Door, running: Running, time: Duration) -> Running {
         let decided = ["restoring", "serves and is verified", "the release failed"];
         assert!(!decided.iter().any(|words| line.contains(words)), "{line}");
     }
-    door.set(Mode::Normal);
+    door.open();
     running
 }
 
@@ -75,12 +51,12 @@ fn borne(site: &Site, door: &Door, step: &str, time: Duration) {
 fn too_long(site: &Site, door: &Door, step: &str) {
     site.overlay(&format!("long-{step}"), &[]);
     let running = site.deploy(&[]).at(&format!("[staging] {step}"));
-    door.set(Mode::Refuse);
+    door.close();
     let begun = Instant::now();
     let ended = running.ended();
     ended.assert_code(20).assert_says("nothing is decided").assert_says("go on with `cargo xtask deploy staging");
     let took = begun.elapsed();
-    door.set(Mode::Normal);
+    door.open();
     let killed = site.journal().last().unwrap().clone();
     assert_eq!(killed.outcome, Outcome::Running, "{}", ended.text);
     site.deploy(&["--wait", "120s"]).ended().assert_code(0);
@@ -93,7 +69,7 @@ fn too_long(site: &Site, door: &Door, step: &str) {
 #[test]
 fn while_the_api_is_gone_nothing_is_decided_and_a_later_run_goes_on() {
     let Some(mut site) = Site::open("gone", Plan { lock: 10, ..Plan::default() }) else { return };
-    let door = Door::open(&mut site);
+    let door = before_api(&mut site);
     site.release("0");
     borne(&site, &door, "watching", Duration::from_secs(6));
     borne(&site, &door, "verifying", Duration::from_secs(6));
@@ -104,7 +80,7 @@ fn while_the_api_is_gone_nothing_is_decided_and_a_later_run_goes_on() {
 #[ignore = "`cargo xtask cluster test` runs it: each outage is a minute"]
 fn an_api_that_is_gone_for_a_minute() {
     let Some(mut site) = Site::open("gone-long", Plan { lock: 90, ..Plan::default() }) else { return };
-    let door = Door::open(&mut site);
+    let door = before_api(&mut site);
     site.release("0");
     for step in ["applying", "watching", "verifying"] {
         borne(&site, &door, step, Duration::from_secs(60));

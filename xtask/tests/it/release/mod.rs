@@ -4,7 +4,9 @@
 //! The cluster is the one that `cargo xtask cluster up` has brought up for this repository, or that of the folder
 //! `XTASK_CLUSTER`. Where there is none these tests say so and end. Each has a namespace of its own.
 
+mod alarms;
 mod back;
+mod door;
 mod gone;
 mod http;
 mod killed;
@@ -15,3 +17,4 @@ mod run;
 mod signals;
 mod site;
 mod strategies;
+mod traffic;

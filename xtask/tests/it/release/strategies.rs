@@ -58,7 +58,12 @@ fn a_second_deployment_is_verified_before_the_service_moves() {
     let blue = selector(&site);
     // One that fails its smoke test never gets a request of a user.
     site.faulty("3");
-    let seen = watching(|| selector(&site), || drop(site.deploy(&green).ended().assert_code(30)));
+    let seen = watching(
+        || selector(&site),
+        || {
+            site.deploy(&green).ended().assert_code(30);
+        },
+    );
     assert_eq!(seen, [blue]);
     site.assert_serves("2");
     assert!(!steps(&site).contains(&Promoting));
