@@ -97,7 +97,8 @@ impl Transaction {
         Ok(found.and_then(|object| object["spec"]["replicas"].as_u64()).unwrap_or(1).max(1))
     }
 
-    /// A Service that leads to one arm alone, on the workload's first port.
+    /// A Service that leads to one arm alone, on the workload's first port; pods of an arm of before, which end for a while,
+    /// are none of it.
     fn arm_service(&self, prepared: &Prepared, track: Track) -> Value {
         let workload = prepared.objects.iter().find(|object| object["kind"] == "Deployment");
         let containers = workload.and_then(|object| object["spec"]["template"]["spec"]["containers"].as_array());
@@ -107,7 +108,7 @@ impl Transaction {
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": {"name": track.of_workload(&self.release.service), "namespace": self.release.namespace},
-            "spec": {"type": "ClusterIP", "selector": {TRACK: track.name()}, "ports": [{"name": "http", "port": ARM_PORT, "targetPort": port}]},
+            "spec": {"type": "ClusterIP", "selector": {TRACK: track.name(), TEMPLATE: prepared.template}, "ports": [{"name": "http", "port": ARM_PORT, "targetPort": port}]},
         })
     }
 

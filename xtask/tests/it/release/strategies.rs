@@ -78,7 +78,7 @@ fn a_slow_canary_is_aborted_while_the_old_version_keeps_its_capacity() {
         pods: 2,
         release: "routes = { chat = 1 }\ncanary_steps = [50]\n",
         // What a busy machine does to both is no difference; thirty times as slow is one.
-        more: "[canary]\nrate = 100\nduration = \"12s\"\nwarm_up = \"1s\"\n[canary.limits]\nlatency = 0.9\np95 = 0.9\n",
+        more: "[canary]\nrate = 100\nduration = \"15s\"\nwarm_up = \"4s\"\n[canary.limits]\nlatency = 0.9\np95 = 0.9\n",
         ..Plan::default()
     };
     let Some(site) = Site::open("canary", plan) else { return };

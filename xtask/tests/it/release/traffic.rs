@@ -20,7 +20,7 @@ struct Counts {
 }
 
 async fn stream(at: SocketAddr, counts: &Counts) -> std::io::Result<bool> {
-    let words = (0..10).map(|number| format!("word{number}")).collect::<Vec<_>>().join(" ");
+    let words = (0..60).map(|number| format!("word{number}")).collect::<Vec<_>>().join(" ");
     let body = format!(
         "{{\"model\": \"echo/echo\", \"stream\": true, \"messages\": [{{\"role\": \"user\", \"content\": \"{words}\"}}]}}"
     );
@@ -87,7 +87,7 @@ fn nothing_is_lost(test: &str, streams: u64) {
     let Some(site) = Site::open(test, Plan { pods: 2, ..Plan::default() }) else { return };
     let version = |version: &str| {
         site.overlay(version, &[]);
-        site.setting("FORGE_ECHO_DELAY", "1.5");
+        site.setting("FORGE_ECHO_DELAY", "0.15");
         site.deploy(&[]).ended().assert_code(0);
         site.assert_serves(version);
     };
