@@ -1,4 +1,4 @@
-//! `cluster up|down|status`: a real Kubernetes of one node, for the tests of releases and for rehearsals.
+//! `cluster up|down|status|test`: a real Kubernetes of one node, for the tests of releases and for rehearsals.
 //!
 //! Each is a gate: `up` counts the parts that run once the node is ready and a pod was answered a name, `status` those
 //! that run now, `down` the places where it looked for something left.
@@ -20,6 +20,9 @@ use crate::tools::command::Command;
 use crate::tools::machine::Machine;
 use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Work};
 
+/// How long all tests of releases may take.
+const TESTS: std::time::Duration = std::time::Duration::from_secs(2 * 3600);
+
 /// What the command line says.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -40,6 +43,8 @@ pub enum Action {
     Down,
     /// Say what runs, in which version, and where
     Status,
+    /// Run every test of releases on it, the long ones too: all signals at all steps, outages of a minute
+    Test,
     /// Be the process that owns all parts (`up` starts it)
     #[command(hide = true)]
     Serve,
@@ -68,6 +73,7 @@ pub fn plan(ctx: &Ctx, args: &Args) -> Result<Vec<Gate>> {
         Action::Up => ("up", "parts", commands(&folder(&ctx.store, &args.name))),
         Action::Down => ("down", "places", vec![]),
         Action::Status => ("status", "parts", vec![]),
+        Action::Test => ("test", "tests", vec![tests(ctx, &args)]),
         Action::Serve => return Ok(vec![]),
     };
     Ok(vec![Gate {
@@ -105,8 +111,66 @@ async fn run(session: Session, args: Args) -> Result<Outcome, Unproven> {
     match args.command {
         Action::Up => up(&session, &args, &folder).await,
         Action::Down => down(&session, &args, &folder).await,
+        Action::Test => test(&session, &args, &folder).await,
         Action::Status | Action::Serve => status(&session, &args, &folder).await,
     }
+}
+
+/// The tests of releases, those that an ordinary run leaves out too.
+fn tests(ctx: &Ctx, args: &Args) -> Command {
+    let args_of_cargo = ["test", "--locked", "--package", "xtask", "--test", "it", "--", "release::"];
+    Command::new("cargo", &ctx.root)
+        .args(args_of_cargo)
+        .args(["--include-ignored", "--nocapture", "--test-threads", "2"])
+        .env("XTASK_CLUSTER", folder(&ctx.store, &args.name))
+        .timeout(TESTS)
+}
+
+/// Runs them on the cluster that is up. A test that was not run is no test.
+async fn test(session: &Session, args: &Args, folder: &Path) -> Result<Outcome, Unproven> {
+    if Cluster::at(folder).is_none() {
+        return Err(NotRun::new("no cluster is up", args.again("up")).into());
+    }
+    let ended = session.step(&tests(session.ctx(), args)).await?;
+    let said = format!("{}\n{}", ended.stdout, ended.stderr);
+    let Some(counted) = counted(&said) else {
+        return Err(session.not_run(format!("the tests did not end: {}", ended.failure())).into());
+    };
+    if let Some(untested) = said.lines().find(|line| line.starts_with("NOT TESTED")) {
+        return Err(session.not_run(untested.to_owned()).into());
+    }
+    let red = |line: &&str| line.starts_with("test ") && line.ends_with("FAILED");
+    let failed = said.lines().filter(red).map(|line| Finding::new("test", Severity::High, line.to_owned()));
+    let mut findings: Vec<Finding> = failed.collect();
+    if findings.is_empty() && (counted.failed > 0 || !ended.is_success()) {
+        let message = format!("{} tests failed: {}", counted.failed, ended.failure());
+        findings.push(Finding::new("test", Severity::High, message));
+    }
+    let figures = said.lines().filter_map(|line| Some(line.split_once("FIGURE | ")?.1.trim_end_matches(" |")));
+    findings.extend(figures.map(|figure| Finding::new("figure", Severity::Info, figure.to_owned())));
+    Ok(Outcome::Ran(Evidence {
+        work: Work::new(counted.passed + counted.failed, "tests"),
+        declared: None,
+        findings,
+        artifacts: vec![],
+        fix: args.again("test"),
+    }))
+}
+
+/// How many tests passed and failed.
+struct Counted {
+    passed: u64,
+    failed: u64,
+}
+
+/// `test result: ok. 24 passed; 0 failed; …`
+fn counted(said: &str) -> Option<Counted> {
+    let line = said.lines().find_map(|line| line.split_once("test result: ").map(|(_, rest)| rest))?;
+    let number = |what: &str| -> Option<u64> {
+        let before = line.split(what).next()?.trim_end();
+        before.rsplit([' ', '.', ';']).next()?.parse().ok()
+    };
+    Some(Counted { passed: number("passed")?, failed: number("failed")? })
 }
 
 async fn up(session: &Session, args: &Args, folder: &Path) -> Result<Outcome, Unproven> {
@@ -182,5 +246,18 @@ pub async fn serve(ctx: &Arc<Ctx>, cancel: &Cancel, args: &Args) -> Result<()> {
         Ok(()) => Ok(()),
         Err(Unproven::NotRun(why)) => Err(anyhow::anyhow!("{}; {}", why.reason, why.fix)),
         Err(Unproven::Defect(error)) => Err(error).context("the cluster is over"),
+    }
+}
+
+#[cfg(test)]
+mod tests_of_output {
+    use super::*;
+
+    #[test]
+    fn what_cargo_says_is_counted() {
+        let found =
+            counted("running 3 tests\ntest result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured\n").unwrap();
+        assert_eq!((found.passed, found.failed), (2, 1));
+        assert!(counted("error: could not compile").is_none());
     }
 }

@@ -139,19 +139,14 @@ async fn begin(
         return Ok(stages.close(Code::Passed));
     }
     let name = &environment.name;
+    let (who, run) = identity(&stages.ctx().env);
     let mut approved_by = String::new();
     if release.confirm && !args.yes {
         let typed = report::ask(&format!("type `{name}` to release to it: "));
         if typed.as_deref() != Some(name) {
-            return Ok(stop(
-                stages,
-                &format!("not confirmed: `{name}` was not typed (--yes does not ask)"),
-                Code::Failed,
-            ));
+            let why = format!("not confirmed: `{name}` was not typed (--yes does not ask)");
+            return Ok(stop(stages, &why, Code::Failed));
         }
-    }
-    let (who, run) = identity(&stages.ctx().env);
-    if release.confirm {
         approved_by.clone_from(&who);
     }
     let entry = Entry {

@@ -118,7 +118,7 @@ pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, args: &Rollba
     let entry = Entry {
         id: new_id(kube.now())?,
         kind: Kind::Rollback,
-        approved_by: if release.confirm { who.clone() } else { String::new() },
+        approved_by: if release.confirm && !args.yes { who.clone() } else { String::new() },
         who,
         run,
         waived,
@@ -214,7 +214,7 @@ async fn transact(mut transaction: Transaction, target: &Entry, wait: Duration) 
             Ok(transaction.close(Code::Passed).await)
         }
         Ok(Fate::Lost(why)) | Err(Fate::Lost(why)) => Ok(transaction.abandon(Code::DidNotRun, &why)),
-        // Half of a way back is no state to stay in, and another way back is a person's decision (R23).
+        // Another way back is a person's decision (R23).
         Ok(Fate::Stopped) | Err(Fate::Stopped) => Ok(transaction.abandon(Code::Interrupted, "stopped by a signal")),
         Ok(Fate::Failed(why) | Fate::NotVerified(why)) | Err(Fate::Failed(why) | Fate::NotVerified(why)) => {
             transaction.stages.go_back();
@@ -251,6 +251,8 @@ async fn back(transaction: &mut Transaction, target: &Entry) -> Result<Fate, Fat
         transaction.book.keep_objects(&id, &objects).await?;
     }
     transaction.remove_arms().await?;
+    // Half of a way back is no state to stay in: the first signal lets it end, the second stops it.
+    transaction.stages.go_back();
     transaction.reapply(target, Step::Applying, Step::Verifying, "rollout").await
 }
 
