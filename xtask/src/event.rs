@@ -46,6 +46,8 @@ pub enum Event {
     },
     /// A sentence for people, outside of any gate.
     Note(String),
+    /// What is said beside an output that somebody reads on: never where that goes.
+    Aside(String),
     /// The run was interrupted; what is running is being stopped.
     Interrupted,
     /// The run is over; nothing comes after this.

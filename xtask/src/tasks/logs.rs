@@ -79,6 +79,8 @@ async fn show(machine: &Machine, environment: &Environment, events: &Events, arg
     for source in &sources {
         match kube.text(&asked.path(source, None, false)).await {
             Ok(text) => lines.extend(text.lines().map(|line| (Line::of(line), source))),
+            // Gone since it was listed.
+            Err(Trouble::Refused { code: 404, .. }) => {}
             Err(trouble) => asked.note(source, &trouble),
         }
     }
@@ -155,7 +157,7 @@ impl Asked {
 
     fn note(&self, source: &Source, trouble: &Trouble) {
         let text = format!("no log of `{}`, container `{}`: {trouble}", source.pod, source.container);
-        self.events.send(Event::Note(self.redactor.clean(&text)));
+        self.events.send(Event::Aside(self.redactor.clean(&text)));
     }
 
     /// Until the pod is gone.
@@ -203,14 +205,14 @@ async fn follow(asked: &Asked, pods: String) -> Result<(), Unproven> {
             }
             News::Answers => {
                 if std::mem::take(&mut is_lost) {
-                    asked.events.send(Event::Note("the Kubernetes API answers again".to_owned()));
+                    asked.events.send(Event::Aside("the Kubernetes API answers again".to_owned()));
                 }
                 continue;
             }
             News::Lost(trouble) if !was_there => return Err(trouble.into()),
             News::Lost(trouble) => {
                 if !std::mem::replace(&mut is_lost, true) {
-                    asked.events.send(Event::Note(asked.redactor.clean(&trouble.to_string())));
+                    asked.events.send(Event::Aside(asked.redactor.clean(&trouble.to_string())));
                 }
                 continue;
             }

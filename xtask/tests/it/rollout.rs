@@ -340,11 +340,13 @@ fn status_and_logs_say_what_runs() {
         space.kubectl(&["-n", &space.name, "patch", "deployment", "forge", "-p", &patch.to_string()], "");
     };
     says("first");
+    let begun = Instant::now();
     let ran = loop {
         let ran = project.xtask(&["logs", "staging", "--since", "1h"]);
         if ran.stdout.contains("first.invalid") {
             break ran;
         }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}\n{}", ran.stdout, ran.stderr);
     };
     ran.assert_code(0);
     assert!(ran.stdout.lines().all(|line| line.starts_with("forge-")), "{}", ran.stdout);
