@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::transaction::Transaction;
+use crate::tools::attested::revision_of;
 use crate::tools::github::{Deployment, State, Status, Tagged};
 use crate::tools::github::{GitHub, Trouble};
 
@@ -38,25 +39,26 @@ impl Transaction {
         if let Err(why) = self.tell(&github, state, why).await {
             self.warn(&format!("GitHub was not told how the release ended: {why}"));
         }
-        if state != State::Success || self.entry.commit.is_empty() {
-            return;
-        }
+        let (State::Success, Ok(commit)) = (state, self.commit()) else { return };
         let name = format!("deploy/{}/{}", self.environment.name, self.entry.id);
         let message = format!("{} serves in {}", self.entry.image, self.environment.name);
-        match within(github.create_tag(&name, &self.entry.commit, &message)).await {
+        match within(github.create_tag(&name, &commit, &message)).await {
             Ok(Tagged::New | Tagged::Already) => self.stages.say(format!("tag {name}")),
             Err(why) => self.warn(&format!("the tag `{name}` was not set: {why}")),
         }
     }
 
+    /// What the image was built of. One of changed files is no commit's, and a tag of it would lie.
+    fn commit(&self) -> Result<String, String> {
+        revision_of(Some(&self.entry.commit)).map_err(|finding| finding.message)
+    }
+
     async fn tell(&self, github: &GitHub, state: State, why: &str) -> Result<(), String> {
-        if self.entry.commit.is_empty() {
-            return Err("the image names no commit".to_owned());
-        }
+        let commit = self.commit()?;
         let digest = self.entry.digest().to_owned();
         let deployment = Deployment {
             environment: &self.environment.name,
-            sha: &self.entry.commit,
+            sha: &commit,
             digest: &digest,
             release: &self.entry.id,
             production: self.release.confirm,

@@ -126,15 +126,20 @@ impl Images {
 
     /// The same layers under another digest, for a label says `mark`.
     pub fn another(&self, repository: &str, of: &str, mark: &str) -> String {
+        self.labelled(repository, of, mark, "mark", mark)
+    }
+
+    /// The same image with one label more, tagged `tag`; its digest.
+    pub fn labelled(&self, repository: &str, of: &str, tag: &str, label: &str, value: &str) -> String {
         let read = |path: String| -> Value { serde_json::from_slice(&self.call("GET", &path, "", b"").body).unwrap() };
         let mut manifest = read(format!("/v2/{repository}/manifests/{of}"));
         let known = manifest["config"]["digest"].as_str().unwrap().to_owned();
         let mut config = read(format!("/v2/{repository}/blobs/{known}"));
-        config["config"]["Labels"]["mark"] = json!(mark);
+        config["config"]["Labels"][label] = json!(value);
         let config = config.to_string();
         manifest["config"]["digest"] = json!(self.put_blob(repository, config.as_bytes()));
         manifest["config"]["size"] = json!(config.len());
-        self.put_manifest(repository, mark, &manifest)
+        self.put_manifest(repository, tag, &manifest)
     }
 
     /// Forgets a manifest.

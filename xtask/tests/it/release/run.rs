@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use xtask::model::{GateReport, Report};
 
 /// Longer than any line lets wait for itself; it only keeps a broken test from hanging.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A run that goes on.
 pub struct Running {
@@ -29,6 +29,8 @@ pub struct Ended {
     pub text: String,
     pub report: Option<Report>,
     pub took: Duration,
+    /// The folder of its reports.
+    pub out: PathBuf,
 }
 
 impl Drop for Running {
@@ -114,7 +116,7 @@ impl Running {
         let code = self.child.wait().unwrap().code();
         let report = std::fs::read(self.out.join("report.json")).ok();
         let report = report.map(|bytes| serde_json::from_slice(&bytes).unwrap());
-        Ended { code, text: std::mem::take(&mut self.text), report, took: self.begun.elapsed() }
+        Ended { code, text: std::mem::take(&mut self.text), report, took: self.begun.elapsed(), out: self.out.clone() }
     }
 }
 
