@@ -14,6 +14,7 @@ mod material;
 mod matrix;
 mod measure;
 mod peers;
+mod releases;
 mod row;
 mod scan;
 mod secrets;
@@ -114,6 +115,8 @@ enum Group {
     Build,
     /// The load generator beside its peers (R27, R29)
     Load,
+    /// A bad version, beside kubectl and Helm, on the cluster that is up
+    Releases,
     /// Scanners for secrets: what each finds, and how fast
     Secrets,
     /// The scan, gate by gate and together, on three trees
@@ -121,8 +124,8 @@ enum Group {
 }
 
 impl Group {
-    const ALL: [Self; 7] =
-        [Self::Unchanged, Self::Full, Self::Matrix, Self::Build, Self::Secrets, Self::Scan, Self::Load];
+    const ALL: [Self; 8] =
+        [Self::Unchanged, Self::Full, Self::Matrix, Self::Build, Self::Secrets, Self::Scan, Self::Load, Self::Releases];
 
     fn title(self) -> &'static str {
         match self {
@@ -133,6 +136,7 @@ impl Group {
             Self::Secrets => "Scanners for secrets",
             Self::Scan => "The scan",
             Self::Load => "The load generator",
+            Self::Releases => "A bad version",
         }
     }
 
@@ -146,6 +150,7 @@ impl Group {
             Self::Secrets => secrets::subjects(places),
             Self::Scan => scan::subjects(places),
             Self::Load => load::subjects(places),
+            Self::Releases => releases::subjects(places),
         }
     }
 
@@ -158,6 +163,7 @@ impl Group {
             Self::Secrets => secrets::rows(bench).await,
             Self::Scan => scan::rows(bench).await,
             Self::Load => load::rows(bench).await,
+            Self::Releases => releases::rows(bench).await,
         }
     }
 }

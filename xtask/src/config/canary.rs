@@ -46,6 +46,9 @@ pub struct Limits {
     pub measurable: Duration,
     /// By how much the share of failed requests has to be larger: 0.005 is half a request in a hundred.
     pub errors: f64,
+    /// Above which share of the baseline's own requests that failed there is no verdict: whoever is as good as what does
+    /// not work is not good.
+    pub baseline_errors: f64,
 }
 
 /// Fewer requests than that have no verdict, whatever a file says (R25).
@@ -60,6 +63,7 @@ impl Default for Limits {
             p95: 0.10,
             measurable: Duration::from_millis(1),
             errors: 0.005,
+            baseline_errors: 0.05,
         }
     }
 }
@@ -67,7 +71,7 @@ impl Default for Limits {
 impl Canary {
     /// What cannot be meant, as a sentence fragment.
     pub fn check(&self) -> Result<(), String> {
-        let Limits { least_requests, false_alarms, latency, p95, errors, .. } = self.limits;
+        let Limits { least_requests, false_alarms, latency, p95, errors, baseline_errors, .. } = self.limits;
         if self.rate == 0 || self.duration <= self.warm_up {
             return Err("`canary` asks nothing: it needs a `rate`, and a `duration` beyond its `warm_up`".to_owned());
         }
@@ -83,7 +87,7 @@ impl Canary {
         if !(1e-6..=0.01).contains(&false_alarms) {
             return Err("`canary.limits.false_alarms` has to be above 0.000001 and at most 0.01".to_owned());
         }
-        for (name, value) in [("latency", latency), ("p95", p95), ("errors", errors)] {
+        for (name, value) in [("latency", latency), ("p95", p95), ("errors", errors), ("baseline_errors", baseline_errors)] {
             if !(0.0..1.0).contains(&value) {
                 return Err(format!("`canary.limits.{name}` is a share, from 0 to below 1"));
             }

@@ -125,6 +125,13 @@ pub fn assess(canary: &Arm, baseline: &Arm, limits: &Limits, steps: usize, seed:
         let reason = format!("{usable} usable latencies of the {name} are too few for {least} requests");
         return none(reason, figures);
     }
+    if reasons.is_empty() && figures.errors.1 > limits.baseline_errors {
+        let reason = format!(
+            "{:.2} % of the baseline's requests failed: to be as good as that is nothing",
+            figures.errors.1 * 100.0
+        );
+        return none(reason, figures);
+    }
     figures.latency = latency(canary, baseline, limits, level, seed);
     let Some(found) = &figures.latency else { return none("there are no latencies".to_owned(), figures) };
     reasons.extend(typical(found, limits, level));
@@ -267,9 +274,20 @@ mod tests {
                 arm(2000, 1500, 1.0),
                 without("500 usable latencies of the baseline are too few for 1000 requests"),
             ),
+            (
+                arm(2000, 120, 1.0),
+                arm(2000, 120, 1.0),
+                without("6.00 % of the baseline's requests failed: to be as good as that is nothing"),
+            ),
         ] {
             assert_eq!(judged(&canary, &baseline), expected);
         }
+        // Every request was given up by both: each has a latency, and none was answered.
+        let hung = Arm { latencies: vec![10_000.0; 2000], requests: 2000, errors: 2000 };
+        assert_eq!(
+            judged(&hung, &hung),
+            without("100.00 % of the baseline's requests failed: to be as good as that is nothing")
+        );
         assert!(matches!(judged(&arm(2000, 2000, 1.0), &equal), Judgement::Abort { .. }));
         let broken = Arm { latencies: vec![f64::NAN; 2000], ..arm(2000, 0, 1.0) };
         assert!(matches!(judged(&broken, &equal), Judgement::NoVerdict { .. }));

@@ -4,42 +4,42 @@
 //! Each release is a process of its own, as a person would start it: its exit code, its report and its journal are the
 //! evidence. Never in an environment's own namespace.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use serde::Serialize;
-use serde_json::{Value, json};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use serde_json::Value;
 
 use super::observer::{Observer, Seen};
 use super::stages::Stages;
 use super::verify::arm;
-use super::{DeployArgs, environment, gate, new_id};
-use crate::config::{Cluster as ClusterConfig, Config, Environment, Release, Strategy, VerifyAt};
+use super::{DeployArgs, environment, gate};
+use crate::config::{Environment, Release};
 use crate::context::Ctx;
-use crate::disk::{lock, write_atomically};
+use crate::disk::write_atomically;
 use crate::engine::gate::Gate;
 use crate::engine::run::Options;
 use crate::engine::session::Session;
 use crate::event::Events;
-use crate::exit::{Code, UsageError};
+use crate::exit::Code;
 use crate::model::Report;
 use crate::release::book::Book;
 use crate::release::faults::{self, Fault, Subject};
-use crate::release::journal::{Entry, Outcome as Became, Step};
-use crate::services::cluster::{Cluster, image};
+use crate::release::journal::{Entry, Outcome as Became};
 use crate::tasks::checks::{Checks, Done};
 use crate::tools::cancel::Cancel;
-use crate::tools::catalog::CRANE;
 use crate::tools::command::Command;
-use crate::tools::kube::{Access, Kube, Place};
-use crate::tools::proc::{Exit, Runner, Undo};
+use crate::tools::proc::Exit;
 use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Verdict, Work};
+use figures::{Row, detected, restored, rolled_out, table};
+use overlay::write;
+use stage::{Stage, first_of, repository, set};
 
+mod figures;
 mod live;
+mod overlay;
+mod stage;
 
 /// Where the overlays and configurations of a rehearsal lie, relative to the repository.
 const FOLDER: &str = "target/xtask/rehearsal";
@@ -55,25 +55,6 @@ const LOAD: &str = "rehearsal";
 
 /// A variable that fills the Secret of a rehearsal, and what it holds.
 const FILLED: (&str, &str) = ("FORGE_REHEARSAL", "rehearsal");
-
-/// What one release of the rehearsal came to.
-#[derive(Clone, Debug, Default, Serialize)]
-struct Row {
-    fault: String,
-    code: i32,
-    /// Seconds from the cluster's report to the decision; `None` where the cluster reports nothing.
-    detected_s: Option<f64>,
-    /// Seconds from the decision until the old version served and was verified.
-    restored_s: Option<f64>,
-    /// Seconds of all of it.
-    took_s: f64,
-    /// How many pods of the release that has to serve did so at the end.
-    serving: u64,
-    /// Requests of the client; `None` where it could not ask.
-    asked: Option<u64>,
-    /// Those that were not answered as expected.
-    lost: Option<u64>,
-}
 
 /// The gates of a rehearsal.
 pub fn gates(ctx: &Ctx, args: &DeployArgs, environment: &Environment) -> Vec<Gate> {
@@ -119,19 +100,6 @@ fn subject(ctx: &Ctx, environment: &Environment, repository: &str) -> Subject {
     }
 }
 
-/// Where a rehearsal takes place.
-struct Stage {
-    kube: Kube,
-    kubeconfig: Option<PathBuf>,
-    cluster: ClusterConfig,
-    namespace: String,
-    image: String,
-    /// Lines of Kustomize's `images:`.
-    images: Vec<Value>,
-    _gone: Vec<Undo>,
-    _alone: std::fs::File,
-}
-
 /// Does it.
 pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, args: &DeployArgs) -> Result<Done> {
     let real = environment(ctx, &args.environment)?;
@@ -146,7 +114,7 @@ pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, args: &Deploy
             Ok(passed(1, "clusters", vec![]))
         })
         .await;
-    let Some(stage) = stage.filter(|_| report.verdict == Verdict::Pass) else {
+    let Some(mut stage) = stage.filter(|_| report.verdict == Verdict::Pass) else {
         stages.leave("there is nowhere to rehearse", &report.fix);
         return Ok(stages.close(Code::Passed));
     };
@@ -158,6 +126,9 @@ pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, args: &Deploy
         stages.leave("the version without a fault was not released", "look into the log of rehearse/good");
         return Ok(stages.close(Code::Passed));
     }
+    // What a good version needs on this machine is no fault of another one.
+    let good = report_of(&stages.ctx().out.join("rehearsal/good"));
+    stage.ready = good.as_ref().and_then(rolled_out).unwrap_or_default() * 2;
     for fault in faults::all(&subject(ctx, &real, repository(&stage.image))) {
         if stages.is_stopped() || !is_asked(args, &fault) {
             continue;
@@ -190,236 +161,6 @@ struct Planted<'a> {
     change: &'a dyn Fn(&mut Environment),
     code: i32,
     tells: &'a str,
-}
-
-/// Finds the cluster, and brings there what cannot be pulled.
-async fn set(session: &Session, real: &Environment, all: &[Environment], args: &DeployArgs) -> Result<Stage, Unproven> {
-    let machine = &session.machine;
-    let alone = alone(session).await?;
-    let runner = Runner { ledger: machine.ledger.clone(), ..machine.quiet() };
-    let (place, registry) = match &args.context {
-        Some(context) => (Place { kubeconfig: None, context: context.clone() }, args.registry.clone()),
-        None => {
-            session.say("bringing a cluster up, if none is up")?;
-            let cluster = Cluster::ensure(machine, session.runner()).await?;
-            (Place { kubeconfig: Some(cluster.kubeconfig), context: cluster.context }, Some(cluster.registry))
-        }
-    };
-    let access = Access::by_context(machine, &runner, place.clone()).await?;
-    let kube = Kube::open(machine, &runner, access).await?;
-    let cluster = ClusterConfig {
-        context: place.context.clone(),
-        uid: kube.uid().await?,
-        kubeconfig: String::new(),
-        login: None,
-    };
-    let namespace = format!("rehearsal-{}", new_id(kube.now())?);
-    let namespaces = [namespace.clone(), first_of(&namespace)];
-    for namespace in &namespaces {
-        let there = kube.get(&format!("/api/v1/namespaces/{namespace}")).await?.is_some();
-        if let Some(why) = somebodys(namespace, there, all) {
-            return Err(NotRun::new(why, again(args)).into());
-        }
-    }
-    let undo =
-        namespaces.iter().map(|namespace| Undo::new(&runner, removal(&kube, &place, session, namespace))).collect();
-    let image = match (&args.image, &registry) {
-        (Some(image), _) => image.clone(),
-        (None, Some(registry)) => bring_built(session, registry).await?,
-        (None, None) => {
-            let fix = format!("name one by --image, and the registry of the cluster by --registry: {}", again(args));
-            return Err(NotRun::new("another cluster pulls no image that only this machine has", fix).into());
-        }
-    };
-    let mut images = Vec::new();
-    for (name, programs) in real.rehearsal.stand_ins.iter().filter(|_| registry.is_some()) {
-        let registry = registry.as_deref().unwrap_or_default();
-        images.push(stand_in(session, registry, name, programs).await?);
-    }
-    Ok(Stage { kube, kubeconfig: place.kubeconfig, cluster, namespace, image, images, _gone: undo, _alone: alone })
-}
-
-/// The namespace of the first release that fails.
-fn first_of(namespace: &str) -> String {
-    format!("{namespace}-first")
-}
-
-/// Its overlays and configurations lie in one folder, so one rehearsal at a time goes on in a checkout.
-async fn alone(session: &Session) -> Result<std::fs::File, Unproven> {
-    let path = session.ctx().root.join(FOLDER).join(".lock");
-    match tokio::time::timeout(Duration::from_millis(300), lock(&path)).await {
-        Ok(locked) => Ok(locked?),
-        Err(_) => Err(NotRun::new("another rehearsal goes on in this checkout", "wait for its end").into()),
-    }
-}
-
-/// Why a namespace is not thrown away: it is an environment's own, or nobody knows whose.
-fn somebodys(namespace: &str, is_there: bool, environments: &[Environment]) -> Option<String> {
-    let is_its =
-        |environment: &&Environment| environment.release.as_ref().is_some_and(|release| release.namespace == namespace);
-    match environments.iter().find(is_its) {
-        Some(environment) => Some(format!("`{namespace}` is the namespace of {}", environment.name)),
-        None => is_there.then(|| format!("there is a namespace `{namespace}` already")),
-    }
-}
-
-/// Removes a namespace, also from the ledger of a run that was killed: that one keeps no variables. A cluster whose
-/// kubeconfig is gone is gone itself, for it is ours.
-fn removal(kube: &Kube, place: &Place, session: &Session, namespace: &str) -> Command {
-    let delete = kube.kubectl(["delete", "namespace", namespace, "--ignore-not-found", "--wait=false"]);
-    let (script, file) = match (&place.kubeconfig, session.ctx().var("KUBECONFIG")) {
-        (Some(file), _) => ("[ ! -e \"$0\" ] || KUBECONFIG=$0 exec \"$@\"", file.display().to_string()),
-        (None, Some(files)) => ("KUBECONFIG=$0 exec \"$@\"", files.to_owned()),
-        (None, None) => return delete,
-    };
-    let args = [vec!["-c".to_owned(), script.to_owned(), file, delete.program.clone()], delete.args.clone()].concat();
-    Command { program: "sh".to_owned(), args, ..delete }
-}
-
-/// The image that `container build` left, in the registry of the cluster.
-async fn bring_built(session: &Session, registry: &str) -> Result<String, Unproven> {
-    let fix = "cargo xtask container build, or name an image by --image";
-    let ctx = session.ctx();
-    let built = [ctx.store.join("out/container/image.json"), ctx.out.join("container/image.json")];
-    let text = built.iter().find_map(|path| std::fs::read_to_string(path).ok());
-    let built: Value = text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-    let (Some(engine), Some(id)) = (built["engine"].as_str(), built["id"].as_str()) else {
-        return Err(NotRun::new("there is no image that was built here", fix).into());
-    };
-    let engine =
-        session.machine.on_path(engine).ok_or_else(|| NotRun::new(format!("`{engine}` is not on PATH"), fix))?;
-    let name = format!("{registry}/rehearsal:built");
-    for args in [vec!["tag", id, &name], vec!["push", &name]] {
-        let ended = session.step(&Command::new(&engine, &ctx.root).args(args)).await?;
-        if !ended.is_success() {
-            return Err(
-                NotRun::new(format!("the image cannot be brought to the cluster: {}", ended.failure()), fix).into()
-            );
-        }
-    }
-    by_digest(session, &name).await
-}
-
-async fn by_digest(session: &Session, name: &str) -> Result<String, Unproven> {
-    let ended = session.tool(&CRANE, &Command::new(CRANE.name, &session.ctx().root).args(["digest", name])).await?;
-    let digest = ended.stdout.trim();
-    if !ended.is_success() || !crate::tools::reference::is_digest(digest) {
-        return Err(NotRun::new(format!("`{name}` has no digest: {}", ended.failure()), "run it again").into());
-    }
-    let repository = name.rsplit_once(':').map_or(name, |(repository, _)| repository);
-    Ok(format!("{repository}@{digest}"))
-}
-
-/// An image made of programs of this machine and of the libraries that they need: a line of Kustomize's `images:`.
-async fn stand_in(session: &Session, registry: &str, name: &str, programs: &[String]) -> Result<Value, Unproven> {
-    let mut files: Vec<PathBuf> = Vec::new();
-    for program in programs {
-        let fix = format!("install `{program}`, or take an image out of [rehearsal.stand_ins]");
-        let found = session
-            .machine
-            .on_path(program)
-            .ok_or_else(|| NotRun::new(format!("`{program}` is not on PATH"), fix.clone()))?;
-        let ended = session.step(&Command::new("ldd", &session.ctx().root).arg(&found)).await?;
-        if !ended.is_success() {
-            return Err(NotRun::new(format!("what `{program}` needs is not known: {}", ended.failure()), fix).into());
-        }
-        files.push(found);
-        files.extend(ended.stdout.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from));
-    }
-    files.sort();
-    files.dedup();
-    let short = name.rsplit('/').next().unwrap_or(name);
-    let target = format!("{registry}/{short}:stand-in");
-    let archive = session.artifact(&format!("rehearsal/{short}.tar"))?;
-    std::fs::write(&archive, image::archive_of(&files, &target)?).context("cannot write an image")?;
-    let push = Command::new(CRANE.name, &session.ctx().root).arg("push").arg(&archive).args([target.clone()]);
-    let ended = session.tool(&CRANE, &push).await?;
-    if !ended.is_success() {
-        return Err(NotRun::new(format!("`{target}` cannot be pushed: {}", ended.failure()), "run it again").into());
-    }
-    let _gone = std::fs::remove_file(&archive);
-    let by_digest = by_digest(session, &target).await?;
-    let (repository, digest) = by_digest.split_once('@').unwrap_or_default();
-    Ok(json!({"name": name, "newName": repository, "digest": digest}))
-}
-
-fn repository(image: &str) -> &str {
-    image.split_once('@').map_or(image, |(repository, _)| repository)
-}
-
-/// Writes the overlay and the configuration of one release; gives the folder of the configuration.
-fn write(
-    ctx: &Ctx,
-    real: &Environment,
-    args: &DeployArgs,
-    stage: &Stage,
-    planted: &Planted<'_>,
-    namespace: &str,
-) -> Result<PathBuf> {
-    let folder = format!("{FOLDER}/{}", planted.name);
-    let mut rehearsed = real.clone();
-    let release = rehearsed.release.as_mut().context("the environment was read as one that is released to")?;
-    let up = "../".repeat(folder.split('/').count());
-    let mut kustomization = json!({
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "namespace": namespace,
-        "resources": [format!("{up}{}", release.overlay)],
-        "images": stage.images,
-    });
-    if let Some(patch) = &planted.patch {
-        let mut patch = patch.clone();
-        patch["apiVersion"] = json!("apps/v1");
-        patch["kind"] = json!("Deployment");
-        patch["metadata"] = json!({"name": release.workload});
-        kustomization["patches"] = json!([{"patch": patch.to_string()}]);
-    }
-    changed(release, args, real, namespace, &folder);
-    if release.routes.is_empty() {
-        release.routes = ctx.config.perf.as_ref().map(|perf| perf.mix.clone()).unwrap_or_default();
-    }
-    rehearsed.cluster = Some(stage.cluster.clone());
-    rehearsed.secrets = [(FILLED.0.to_owned(), FILLED.0.to_owned())].into();
-    (planted.change)(&mut rehearsed);
-    let path = ctx.root.join(&folder);
-    std::fs::create_dir_all(path.join("config")).with_context(|| format!("cannot make `{folder}`"))?;
-    write_atomically(&path.join("kustomization.yaml"), kustomization.to_string().as_bytes())?;
-    let entries = std::fs::read_dir(&ctx.config_dir).context("cannot read the configuration")?;
-    for entry in entries.flatten().filter(|entry| entry.path().is_file()) {
-        std::fs::copy(entry.path(), path.join("config").join(entry.file_name()))
-            .context("cannot copy the configuration")?;
-    }
-    let pipeline =
-        std::fs::read_to_string(ctx.config_dir.join("pipeline.toml")).context("cannot read pipeline.toml")?;
-    let seconds = if args.full { real.rehearsal.load * 3 } else { real.rehearsal.load }.as_secs();
-    let pipeline = format!(
-        "{pipeline}\n[perf.load.{LOAD}]\nwarm_up = \"2s\"\n\n[perf.load.{LOAD}.scenarios.users]\n\
-         executor = \"constant-vus\"\nvus = 50\nduration = \"{seconds}s\"\n"
-    );
-    Config::parse(&pipeline).map_err(UsageError)?;
-    write_atomically(&path.join("config/pipeline.toml"), pipeline.as_bytes())?;
-    let text = toml::to_string(&rehearsed).context("the environment is no TOML")?;
-    write_atomically(&path.join(format!("config/{}.toml", real.name)), text.as_bytes())?;
-    Ok(path.join("config"))
-}
-
-/// `[release]` of a rehearsal: another namespace, and waiting times of its own unless all of it is asked for.
-fn changed(release: &mut Release, args: &DeployArgs, real: &Environment, namespace: &str, folder: &str) {
-    namespace.clone_into(&mut release.namespace);
-    folder.clone_into(&mut release.overlay);
-    release.checked = false;
-    release.confirm = false;
-    release.after.clear();
-    release.strategy = args.strategy.unwrap_or(Strategy::Rolling);
-    release.verify_at = VerifyAt::Service;
-    LOAD.clone_into(&mut release.load);
-    if !args.full {
-        let shorter = &real.rehearsal;
-        release.pull_patience = shorter.pull;
-        release.unschedulable_patience = shorter.unschedulable;
-        release.ready_patience = shorter.unschedulable;
-        release.lock = shorter.lock;
-    }
 }
 
 /// Releases once, watched by a client, as one gate.
@@ -630,48 +371,10 @@ fn told(report: Option<&Report>, words: &str) -> bool {
     })
 }
 
-/// The figure of "detected 1.4 s after the cluster reported it".
-fn detected(report: &Report) -> Option<f64> {
-    let findings = report.gates.iter().flat_map(|gate| &gate.findings);
-    let line = findings.filter(|finding| finding.rule == "detected").map(|finding| &finding.message).next()?;
-    line.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// From the decision to the end, by the journal.
-fn restored(entry: &Entry) -> Option<f64> {
-    let at = |step: Step| entry.steps.iter().find(|taken| taken.step == step).and_then(|taken| parsed(&taken.at));
-    Some((at(Step::Ended)? - at(Step::Restoring)?).as_seconds_f64())
-}
-
-fn parsed(time: &str) -> Option<OffsetDateTime> {
-    OffsetDateTime::parse(time, &Rfc3339).ok()
-}
-
-/// The rows for people.
-fn table(rows: &[Row]) -> String {
-    let mut text = String::from("fault          exit  detected  restored     all  asked  lost");
-    let seconds = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1} s"));
-    let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
-    for row in rows {
-        text += &format!(
-            "\n{:<14} {:>4} {:>9} {:>9} {:>7} {:>6} {:>5}",
-            row.fault,
-            row.code,
-            seconds(row.detected_s),
-            seconds(row.restored_s),
-            seconds(Some(row.took_s)),
-            number(row.asked),
-            number(row.lost)
-        );
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::observer::Loss;
     use super::*;
-    use crate::release::journal::StepTaken;
 
     fn planted(code: i32) -> Planted<'static> {
         Planted { name: "crash", patch: None, change: &|_| {}, code, tells: "rollout/crash" }
@@ -695,31 +398,5 @@ mod tests {
         assert_eq!(rules(Exit::Code(30), &undone, &lossy), ["lost"]);
         // A release that was never written down has undone nothing.
         assert_eq!(rules(Exit::Code(30), &Entry::default(), &quiet), ["journal", "journal"]);
-    }
-
-    #[test]
-    fn no_namespace_is_thrown_away_that_is_somebodys() {
-        let mut staging: Environment = toml::from_str("url = \"https://a.example\"\n").unwrap();
-        staging.name = "staging".to_owned();
-        staging.release =
-            Some(Release { namespace: "rehearsal-1".into(), ..crate::release::manifests::testing::release() });
-        let all = [staging];
-        for (namespace, is_there, whose) in [
-            ("rehearsal-1", false, Some("the namespace of staging")),
-            ("rehearsal-2", true, Some("there is a namespace")),
-            ("rehearsal-2", false, None),
-        ] {
-            let found = somebodys(namespace, is_there, &all);
-            assert_eq!(found.is_some(), whose.is_some(), "{namespace}: {found:?}");
-            assert!(found.unwrap_or_default().contains(whose.unwrap_or_default()));
-        }
-    }
-
-    #[test]
-    fn the_time_of_a_way_back_is_that_of_the_journal() {
-        let taken = |step, at: &str| StepTaken { step, at: at.into(), note: String::new() };
-        let steps = vec![taken(Step::Restoring, "2026-11-24T10:00:00Z"), taken(Step::Ended, "2026-11-24T10:00:02.5Z")];
-        assert_eq!(restored(&Entry { steps, ..Entry::default() }), Some(2.5));
-        assert_eq!(restored(&Entry::default()), None);
     }
 }

@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::run::Ended;
 use super::site::{Plan, Site};
 
-/// Short times, as `[rehearsal]` of an environment has them.
-const SHORT: &str = "[rehearsal]\npull = \"5s\"\nunschedulable = \"10s\"\nlock = \"5s\"\nload = \"20s\"";
+/// Times that a machine bears on which much else is going on.
+const SHORT: &str = "[rehearsal]\npull = \"5s\"\nunschedulable = \"60s\"\nlock = \"5s\"\nload = \"20s\"";
 
 /// Rehearses some faults on the cluster that is up, which is one of another checkout here.
 fn rehearse(site: &Site, faults: &[&str]) -> Ended {
