@@ -295,19 +295,23 @@ impl Kube {
         if status.is_success() { Ok(bytes) } else { Err(refused(status.as_u16(), &bytes)) }
     }
 
-    /// Answers carry the server's time, to the second.
     fn set_clock(&self, response: &reqwest::Response) {
         let date = response.headers().get("date").and_then(|date| date.to_str().ok());
-        let format = time::format_description::well_known::Rfc2822;
-        // HTTP says GMT where RFC 2822 has a number.
-        let parsed = date.and_then(|date| OffsetDateTime::parse(&date.replace("GMT", "+0000"), &format).ok());
-        if let Some(theirs) = parsed {
-            let skew = (theirs - OffsetDateTime::now_utc()).whole_milliseconds();
-            // Within the second that the header cuts off both clocks agree.
-            let skew = if (-1_500..=500).contains(&skew) { 0 } else { i64::try_from(skew).unwrap_or(0) };
+        if let Some(skew) = skew(response.status().as_u16(), date, OffsetDateTime::now_utc()) {
             self.inner.skew.store(skew, Ordering::Relaxed);
         }
     }
+}
+
+/// How far the server's clock is before ours, in milliseconds; answers carry it to the second. What is no success may
+/// come from `kubectl proxy` itself, which has our clock: a sign of life by a wrong one would give a lock away.
+fn skew(status: u16, date: Option<&str>, now: OffsetDateTime) -> Option<i64> {
+    let format = time::format_description::well_known::Rfc2822;
+    // HTTP says GMT where RFC 2822 has a number.
+    let date = date.filter(|_| (200..300).contains(&status))?.replace("GMT", "+0000");
+    let skew = (OffsetDateTime::parse(&date, &format).ok()? - now).whole_milliseconds();
+    // Within the second that the header cuts off both clocks agree.
+    Some(if (-1_500..=500).contains(&skew) { 0 } else { i64::try_from(skew).unwrap_or(0) })
 }
 
 /// Any host: the socket alone says where it goes.
@@ -340,6 +344,23 @@ pub(super) fn refused(code: u16, body: &[u8]) -> Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_clock_is_the_servers_and_never_that_of_the_proxy_before_it() {
+        let now = time::macros::datetime!(2026-11-24 12:00:00.400 UTC);
+        for (status, date, expected) in [
+            (200, Some("Tue, 24 Nov 2026 12:10:00 GMT"), Some(599_600)),
+            (201, Some("Tue, 24 Nov 2026 11:50:00 GMT"), Some(-600_400)),
+            (200, Some("Tue, 24 Nov 2026 12:00:00 GMT"), Some(0)),
+            // The API is gone, and `kubectl proxy` says so with the time of this machine.
+            (502, Some("Tue, 24 Nov 2026 12:00:00 GMT"), None),
+            (403, Some("Tue, 24 Nov 2026 12:10:00 GMT"), None),
+            (200, Some("now"), None),
+            (200, None, None),
+        ] {
+            assert_eq!(skew(status, date, now), expected, "{status} {date:?}");
+        }
+    }
 
     #[test]
     fn an_api_that_cannot_answer_has_refused_nothing() {
