@@ -1,7 +1,7 @@
 //! Takes the lock of an environment, keeps it alive beside whatever its holder does, and gives it back.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -37,7 +37,6 @@ pub enum Attempt {
 #[derive(Debug)]
 struct State {
     lease: Value,
-    alive: Instant,
     lost: Option<Holder>,
 }
 
@@ -46,6 +45,7 @@ pub struct Lock {
     kube: Kube,
     namespace: String,
     holder: Holder,
+    ttl: Duration,
     state: Arc<Mutex<State>>,
     heartbeat: tokio::task::JoinHandle<()>,
 }
@@ -79,63 +79,80 @@ pub async fn take(kube: &Kube, namespace: &str, holder: &Holder, ttl: Duration) 
         }
         Err(trouble) => return Err(trouble),
     };
-    let state = Arc::new(Mutex::new(State { lease, alive: Instant::now(), lost: None }));
+    let state = Arc::new(Mutex::new(State { lease, lost: None }));
     let beating = beat(kube.patient(Duration::ZERO), namespace.to_owned(), holder.clone(), ttl, state.clone());
     let heartbeat = tokio::spawn(beating);
-    let lock = Lock { kube: kube.clone(), namespace: namespace.to_owned(), holder: holder.clone(), state, heartbeat };
+    let (kube, namespace, holder) = (kube.clone(), namespace.to_owned(), holder.clone());
+    let lock = Lock { kube, namespace, holder, ttl, state, heartbeat };
     Ok(Attempt::Taken { lock, from })
 }
 
 /// Says every third of its time that the holder is alive; ends when the lock is another's.
 async fn beat(kube: Kube, namespace: String, holder: Holder, ttl: Duration, state: Arc<Mutex<State>>) {
-    let path = path(&namespace);
     loop {
         tokio::time::sleep(ttl / 3).await;
         loop {
-            let known = state.lock().unwrap_or_else(PoisonError::into_inner).lease.clone();
-            let wanted = lease(Some(&known), &namespace, &holder, ttl, kube.now());
-            let answered = match kube.replace(&path, &wanted).await {
-                Err(Trouble::Refused { .. }) => kube.get(&path).await,
-                answered => answered.map(Some),
-            };
-            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-            match answered {
-                Ok(Some(lease)) => match claim(Some(&lease), &holder.id, kube.now()) {
-                    Claim::Ours => {
-                        state.lease = lease;
-                        state.alive = Instant::now();
-                        break;
-                    }
-                    Claim::Held { by, .. } | Claim::Expired(by) => {
-                        state.lost = Some(by);
-                        return;
-                    }
-                    Claim::Free => {
-                        state.lost = Some(Holder::default());
-                        return;
-                    }
-                },
-                Ok(None) => {
-                    state.lost = Some(Holder::default());
-                    return;
-                }
-                Err(_) => {}
+            match renew(&kube, &namespace, &holder, ttl, &state).await {
+                Ok(None) => break,
+                Ok(Some(_)) => return,
+                Err(_) => tokio::time::sleep(AGAIN).await,
             }
-            drop(state);
-            tokio::time::sleep(AGAIN).await;
         }
     }
 }
 
+/// Says once that the holder is alive; `Some` where the lock is another's by now, which it stays.
+async fn renew(
+    kube: &Kube,
+    namespace: &str,
+    holder: &Holder,
+    ttl: Duration,
+    state: &Mutex<State>,
+) -> Result<Option<Holder>, Trouble> {
+    let (known, lost) = {
+        let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.lease.clone(), state.lost.clone())
+    };
+    if lost.is_some() {
+        return Ok(lost);
+    }
+    let path = path(namespace);
+    let wanted = lease(Some(&known), namespace, holder, ttl, kube.now());
+    let answered = match kube.replace(&path, &wanted).await {
+        // A sign of life of ours may have been faster by a moment.
+        Err(Trouble::Refused { .. }) => kube.get(&path).await?,
+        answered => Some(answered?),
+    };
+    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    state.lost = match (claim(answered.as_ref(), &holder.id, kube.now()), answered) {
+        (Claim::Ours, Some(lease)) => {
+            state.lease = lease;
+            None
+        }
+        (Claim::Held { by, .. } | Claim::Expired(by), _) => Some(by),
+        _ => Some(Holder::default()),
+    };
+    Ok(state.lost.clone())
+}
+
 impl Lock {
-    /// Who took it from us; whoever lost it changes nothing more.
-    pub fn lost(&self) -> Option<Holder> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).lost.clone()
+    /// Asks the API who has it, and lives on from now where it is ours; else who took it from us. What the heartbeat
+    /// knows may be old: a machine that slept, or that did not reach the API, learns from it too late.
+    pub async fn confirm(&self) -> Result<Option<Holder>, Trouble> {
+        renew(&self.kube, &self.namespace, &self.holder, self.ttl, &self.state).await
     }
 
-    /// How long ago the API heard of us for the last time.
-    pub fn silent_for(&self) -> Duration {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).alive.elapsed()
+    /// Waits until the heartbeat finds that somebody took it from us; whoever lost it changes nothing more.
+    pub fn taken(&self) -> impl Future<Output = Holder> + use<> {
+        let state = self.state.clone();
+        async move {
+            loop {
+                if let Some(by) = state.lock().unwrap_or_else(PoisonError::into_inner).lost.clone() {
+                    return by;
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
     }
 
     /// Gives it back, so that the next one need not wait.

@@ -35,7 +35,7 @@ pub enum Fate {
     Failed(String),
     /// It could not be told.
     NotVerified(String),
-    /// The API cannot be reached: nothing is decided.
+    /// The API cannot be reached, or the lock is another's: nothing is decided.
     Lost(String),
     /// A signal asked for a stop.
     Stopped,
@@ -48,7 +48,7 @@ impl Fate {
             Verdict::Pass => Self::Good,
             _ if is_stopped => Self::Stopped,
             Verdict::Fail => Self::Failed(report.reason.clone()),
-            Verdict::DidNotRun if report.reason.starts_with(UNREACHABLE) => Self::Lost(report.reason.clone()),
+            Verdict::DidNotRun if decides_nothing(&report.reason) => Self::Lost(report.reason.clone()),
             Verdict::DidNotRun => Self::NotVerified(report.reason.clone()),
         }
     }
@@ -56,6 +56,18 @@ impl Fate {
 
 /// How a reason begins that is no answer of the API; held equal to [`Trouble`]'s words by a test.
 pub const UNREACHABLE: &str = "the Kubernetes API cannot be reached";
+
+/// How the reason begins where somebody else has our lock: what to do next is theirs to decide.
+const TAKEN: &str = "the lock was taken from us";
+
+/// Whether a reason leaves everything as it is, neither forward nor back.
+pub fn decides_nothing(reason: &str) -> bool {
+    [UNREACHABLE, TAKEN].iter().any(|words| reason.starts_with(words))
+}
+
+fn taken(by: &Holder, environment: &str) -> NotRun {
+    NotRun::new(format!("{TAKEN} by {by}"), format!("cargo xtask status {environment}"))
+}
 
 /// A release that is going on.
 pub struct Transaction {
@@ -142,16 +154,10 @@ impl Transaction {
         }
     }
 
-    /// Whether the lock is still ours; without it nothing is changed any more.
-    pub fn hold(&self) -> Result<(), Unproven> {
-        match self.lock.as_ref().map(Lock::lost) {
-            Some(None) => Ok(()),
-            Some(Some(by)) => {
-                let reason = format!("the lock was taken from us by {by}");
-                Err(NotRun::new(reason, format!("cargo xtask status {}", self.environment.name)).into())
-            }
-            None => Err(anyhow::anyhow!("a release without a lock").into()),
-        }
+    /// Whether the lock is still ours, asked of the API; without it nothing is changed any more.
+    pub async fn hold(&self) -> Result<(), Unproven> {
+        let Some(lock) = &self.lock else { return Err(anyhow::anyhow!("a release without a lock").into()) };
+        lock.confirm().await?.map_or(Ok(()), |by| Err(taken(&by, &self.environment.name).into()))
     }
 
     /// What the journal of the environment says now.
@@ -161,7 +167,7 @@ impl Transaction {
 
     /// Writes down that a step begins, before it does.
     pub async fn step(&mut self, step: Step, note: &str) -> Result<(), Unproven> {
-        self.hold()?;
+        self.hold().await?;
         self.entry.steps.push(StepTaken { step, at: self.now(), note: note.to_owned() });
         let rest = if note.is_empty() { String::new() } else { format!(": {note}") };
         self.write().await?;
@@ -235,7 +241,21 @@ impl Transaction {
         let id = self.id(part);
         let (kube, release) = (self.kube.clone(), self.release.clone());
         self.stages.add(super::gate(&id, "pods", "kubectl", &self.again));
-        self.stages.run(&id, |session| roll_out(session, kube, release, prepared, least, force)).await
+        let (lost, name) = (self.lock.as_ref().map(Lock::taken), self.environment.name.clone());
+        let lost = async move {
+            match lost {
+                Some(lost) => taken(&lost.await, &name),
+                None => std::future::pending().await,
+            }
+        };
+        let act = async |session| {
+            tokio::select! {
+                outcome = roll_out(session, kube, release, prepared, least, force) => outcome,
+                // Half of what is applied is whole again with whoever has the lock.
+                why = lost => Err(why.into()),
+            }
+        };
+        self.stages.run(&id, act).await
     }
 }
 
@@ -347,6 +367,14 @@ mod tests {
     #[test]
     fn an_api_that_cannot_be_reached_decides_nothing() {
         let words = Trouble::Unreachable("x".into()).to_string();
-        assert!(words.starts_with(UNREACHABLE), "{words}");
+        assert!(words.starts_with(UNREACHABLE) && decides_nothing(&words), "{words}");
+    }
+
+    #[test]
+    fn whoever_has_lost_the_lock_goes_neither_forward_nor_back() {
+        let bert = Holder { id: "2".into(), who: "bert@laptop".into(), run: String::new() };
+        let why = taken(&bert, "production");
+        assert!(why.reason.contains("bert@laptop") && why.fix.contains("status production"), "{why:?}");
+        assert_eq!(Fate::from(Unproven::from(why.clone())), Fate::Lost(why.reason));
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::transaction::{Fate, Transaction, UNREACHABLE};
+use super::transaction::{Fate, Transaction, decides_nothing};
 use crate::config::VerifyAt;
 use crate::release::manifests::{TEMPLATE, Track};
 use crate::release::rollout::{Limits, State, Target, assess};
@@ -243,7 +243,7 @@ impl From<Trouble> for Fate {
 impl From<Unproven> for Fate {
     fn from(why: Unproven) -> Self {
         match why {
-            Unproven::NotRun(why) if why.reason.starts_with(UNREACHABLE) => Self::Lost(why.reason),
+            Unproven::NotRun(why) if decides_nothing(&why.reason) => Self::Lost(why.reason),
             Unproven::NotRun(why) => Self::NotVerified(why.reason),
             Unproven::Defect(error) => Self::Failed(format!("a defect of the pipeline: {error:#}")),
         }

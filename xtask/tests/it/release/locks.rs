@@ -1,6 +1,8 @@
-//! Two releases at once, from a laptop and from a workflow: one lock for both (R20).
+//! Two releases at once, from a laptop and from a workflow: one lock for both (R20), and whoever loses it stops.
 
 use std::time::Duration;
+
+use xtask::release::journal::{Outcome, Step};
 
 use super::site::{Plan, Site};
 
@@ -46,4 +48,22 @@ fn of_two_releases_the_second_is_told_who_is_at_it_and_can_wait() {
     site.assert_serves("4");
     let who: Vec<String> = site.journal().into_iter().map(|entry| entry.who).collect();
     assert_eq!(who.iter().filter(|who| *who == "bert (GitHub Actions)").count(), 2, "{who:?}");
+}
+
+#[test]
+fn whoever_has_lost_the_lock_goes_neither_forward_nor_back() {
+    // Its heartbeat comes long after the next step.
+    let Some(site) = Site::open("lost-lock", Plan { lock: 120, ..Plan::default() }) else { return };
+    site.release("1");
+    site.faulty("2");
+    let running = site.deploy(&[]).at("[staging] verifying");
+    // As for a machine that slept: somebody else is at it by now.
+    let theirs = "{\"spec\":{\"holderIdentity\":\"berts\"},\"metadata\":{\"annotations\":{\"forge.xtask/who\":\"bert\"}}}";
+    site.within(&["patch", "lease", "forge-release", "--type=merge", "-p", theirs]);
+    let ended = running.ended();
+    ended.assert_code(20).assert_says("the lock was taken from us by bert").assert_says("nothing is decided");
+    let entry = site.journal().pop().unwrap();
+    assert_eq!(entry.outcome, Outcome::Running, "the last word is not ours");
+    assert!(!entry.steps.iter().any(|taken| taken.step == Step::Restoring), "{:?}", entry.steps);
+    assert_eq!(site.holder().as_deref(), Some("berts"));
 }
