@@ -130,21 +130,7 @@ impl Access {
     }
 
     fn refused(&self, ended: &Ended) -> NotRun {
-        let context = &self.place.context;
-        let words = ended.failure();
-        let reason = match () {
-            () if words.contains("does not exist") && words.contains("context") => {
-                format!("the kubeconfig has no context `{context}`")
-            }
-            () if ["Unauthorized", "must be logged in", "exec: ", "expired", "token"]
-                .iter()
-                .any(|w| words.contains(w)) =>
-            {
-                format!("the login to `{context}` is missing or has run out: {words}")
-            }
-            () => format!("the cluster of `{context}` does not answer: {words}"),
-        };
-        NotRun::new(reason, self.way_in.clone())
+        NotRun::new(no_way_in(&self.place.context, &ended.failure()), self.way_in.clone())
     }
 
     /// A `kubectl` command on this cluster.
@@ -168,6 +154,28 @@ impl Access {
     }
 }
 
+/// What the words of a `kubectl` that got no answer mean.
+fn no_way_in(context: &str, words: &str) -> String {
+    let of_login = [
+        "Unauthorized",
+        "must be logged in",
+        "provide credentials",
+        "exec: ",
+        "getting credentials",
+        "expired",
+        "token",
+    ];
+    match () {
+        () if words.contains("does not exist") && words.contains("context") => {
+            format!("the kubeconfig has no context `{context}`")
+        }
+        () if of_login.iter().any(|word| words.contains(word)) => {
+            format!("the login to `{context}` is missing or has run out: {words}")
+        }
+        () => format!("the cluster of `{context}` does not answer: {words}"),
+    }
+}
+
 fn passed_on(ctx: &Ctx) -> BTreeMap<String, String> {
     let named = |name: &str| PASSED_ON.contains(&name) || FAMILIES.iter().any(|family| name.starts_with(family));
     ctx.env.iter().filter(|(name, _)| named(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
@@ -182,5 +190,25 @@ fn way_in(cluster: &Cluster) -> String {
         Some(Login::Gke { .. }) => "gcloud auth login".to_owned(),
         Some(Login::Aks { .. }) => "az login".to_owned(),
         None => format!("log in to the context `{}` of your kubeconfig", cluster.context),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_login_that_is_missing_is_told_from_a_cluster_that_does_not_answer() {
+        for (words, expected) in [
+            ("error: context \"c\" does not exist", "has no context `c`"),
+            ("error: You must be logged in to the server (Unauthorized)", "the login to `c`"),
+            ("error: the server has asked for the client to provide credentials", "the login to `c`"),
+            (
+                "Unable to connect to the server: getting credentials: exec: executable aws not found",
+                "the login to `c`",
+            ),
+            ("dial tcp 10.0.0.1:6443: connect: connection refused", "does not answer"),
+        ] {
+            let found = super::no_way_in("c", words);
+            assert!(found.contains(expected), "{found}");
+        }
     }
 }
