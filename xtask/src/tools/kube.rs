@@ -108,6 +108,8 @@ struct Inner {
     client: reqwest::Client,
     runner: Runner,
     proxy: Mutex<Option<Server>>,
+    /// One at a time starts it again.
+    starting: tokio::sync::Mutex<()>,
     socket: PathBuf,
     _folder: Scratch,
     /// The API server's clock less ours, in milliseconds.
@@ -126,7 +128,8 @@ impl Kube {
         let client = download::builder().no_proxy().unix_socket(socket.clone()).build();
         let client = client.context("cannot make an HTTP client")?;
         let proxy = Mutex::new(None);
-        let inner = Inner { access, client, runner, proxy, socket, _folder: folder, skew: 0.into() };
+        let starting = tokio::sync::Mutex::new(());
+        let inner = Inner { access, client, runner, proxy, starting, socket, _folder: folder, skew: 0.into() };
         let kube = Self { inner: Arc::new(inner), patience: Duration::ZERO };
         kube.start_proxy().await?;
         Ok(kube)
@@ -171,6 +174,27 @@ impl Kube {
         }
         *self.inner.proxy.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(server);
         Ok(())
+    }
+
+    /// Starts `kubectl proxy` again where it has ended: out of memory, or by somebody's hand. Without it no release could
+    /// even be undone.
+    async fn keep_proxy(&self) -> Result<(), Trouble> {
+        let ended = || {
+            let mut proxy = self.inner.proxy.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            proxy.as_mut().and_then(Server::ended)
+        };
+        if ended().is_none() {
+            return Ok(());
+        }
+        let _one = self.inner.starting.lock().await;
+        let Some(exit) = ended() else { return Ok(()) };
+        self.start_proxy().await.map_err(|why| {
+            let why = match why {
+                Unproven::NotRun(why) => why.reason,
+                Unproven::Defect(error) => format!("{error:#}"),
+            };
+            Trouble::Unreachable(format!("`kubectl proxy` ended with {exit}, and could not be started again: {why}"))
+        })
     }
 
     /// The time by the API server's clock, which all who share a lock have in common.
@@ -240,17 +264,20 @@ impl Kube {
 
     /// What a path answers that is no JSON: logs.
     pub async fn text(&self, path: &str) -> Result<String, Trouble> {
+        self.keep_proxy().await?;
         let request = self.inner.client.get(url(path)).timeout(ANSWER);
         self.answer(request).await.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// The same while it grows: a log that is followed.
     pub async fn lines(&self, path: &str) -> Result<Lines, Trouble> {
+        self.keep_proxy().await?;
         Lines::open(self.inner.client.get(url(path))).await
     }
 
     /// Everything that happens to what [`Kube::list`] gave, from its version on.
     pub async fn watch(&self, path: &str, version: &str) -> Result<Watch, Trouble> {
+        self.keep_proxy().await?;
         let joint = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{joint}watch=1&resourceVersion={version}&allowWatchBookmarks=true");
         Watch::open(self.inner.client.get(url(&path))).await
@@ -261,7 +288,12 @@ impl Kube {
         loop {
             let answer = self.call_once(method.clone(), path, body).await;
             match &answer {
-                Err(Trouble::Unreachable(_)) if begun.elapsed() < self.patience => tokio::time::sleep(AGAIN).await,
+                // Whoever is to stop now waits for no API.
+                Err(Trouble::Unreachable(_))
+                    if begun.elapsed() < self.patience && !self.inner.runner.cancel.is_cancelled() =>
+                {
+                    tokio::time::sleep(AGAIN).await;
+                }
                 _ => return answer,
             }
         }
@@ -273,6 +305,7 @@ impl Kube {
         path: &str,
         body: Option<(&str, &Value)>,
     ) -> Result<Value, Trouble> {
+        self.keep_proxy().await?;
         let mut request = self.inner.client.request(method, url(path)).timeout(ANSWER);
         if let Some((content_type, body)) = body {
             request = request.header("Content-Type", content_type).body(body.to_string());

@@ -185,3 +185,7 @@ impl Stages {
         self.begun.close(&self.events, code)
     }
 }
+        // A second signal stops what goes back; what had ended well by then has.
+        if self.steady.cancel.is_cancelled() && code != Code::Passed {
+            code = code.and(Code::Interrupted);
+        }
