@@ -23,7 +23,6 @@ use crate::exit::Code;
 use crate::release::journal::{Entry, Journal, Outcome as Became, Step};
 use crate::release::manifests::{Filling, Manifests, Prepared, Track};
 use crate::release::secrets::{self, Named};
-use crate::report;
 use crate::tasks::checks::{Checks, Done};
 use crate::tools::cancel::Cancel;
 use crate::tools::github::State;
@@ -142,10 +141,11 @@ async fn begin(
     let (who, run) = identity(&stages.ctx().env);
     let mut approved_by = String::new();
     if release.confirm && !args.yes {
-        let typed = report::ask(&format!("type `{name}` to release to it: "));
+        let typed = stages.ask(format!("type `{name}` to release to it: ")).await?;
         if typed.as_deref() != Some(name) {
             let why = format!("not confirmed: `{name}` was not typed (--yes does not ask)");
-            return Ok(stop(stages, &why, Code::Failed));
+            let code = if stages.is_stopped() { Code::Interrupted } else { Code::Failed };
+            return Ok(stop(stages, &why, code));
         }
         approved_by.clone_from(&who);
     }

@@ -20,7 +20,6 @@ use crate::event::Events;
 use crate::exit::Code;
 use crate::release::book::Book;
 use crate::release::journal::{Entry, Journal, Kind, Outcome as Became, Step, Waived};
-use crate::report;
 use crate::tasks::checks::{Checks, Done};
 use crate::tools::cancel::Cancel;
 use crate::tools::kube::Kube;
@@ -107,11 +106,12 @@ pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, args: &Rollba
     }
     let name = environment.name.clone();
     if release.confirm && !args.yes {
-        let typed = report::ask(&format!("type `{name}` to roll it back: "));
+        let typed = stages.ask(format!("type `{name}` to roll it back: ")).await?;
         if typed.as_deref() != Some(&*name) {
             stages.say(format!("not confirmed: `{name}` was not typed (--yes does not ask); nothing was changed"));
             stages.leave("not confirmed", &again(args));
-            return Ok(stages.close(Code::Failed));
+            let code = if stages.is_stopped() { Code::Interrupted } else { Code::Failed };
+            return Ok(stages.close(code));
         }
     }
     let (who, run) = identity(&stages.ctx().env);

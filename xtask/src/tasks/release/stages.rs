@@ -15,6 +15,7 @@ use crate::engine::session::Session;
 use crate::event::{Event, Events};
 use crate::exit::Code;
 use crate::model::{GateReport, log_artifact};
+use crate::report;
 use crate::tasks::checks::{self, Begun, Checks, Done};
 use crate::tools::cancel::{self, Cancel, Urgency};
 use crate::tools::machine::Machine;
@@ -80,6 +81,15 @@ impl Stages {
     /// Tells a sentence.
     pub fn say(&self, text: impl AsRef<str>) {
         self.events.send(Event::Note(self.ctx().redactor.clean(text.as_ref())));
+    }
+
+    /// Asks a person, on a thread of its own: whoever thinks it over may still press Ctrl-C, and then nothing was typed.
+    pub async fn ask(&self, question: String) -> Result<Option<String>> {
+        let mut switch = self.switch();
+        tokio::select! {
+            typed = tokio::task::spawn_blocking(move || report::ask(&question)) => Ok(typed?),
+            () = switch.reached(Urgency::Gently) => Ok(None),
+        }
     }
 
     /// A gate that turned out to be needed.
@@ -179,13 +189,13 @@ impl Stages {
         if self.defect || code != Code::Passed && self.begun.report.verdict == Verdict::Pass {
             self.begun.report.verdict = Verdict::DidNotRun;
         }
+        // A second signal stops what goes back; what had ended well by then has.
+        if self.steady.cancel.is_cancelled() && code != Code::Passed {
+            code = code.and(Code::Interrupted);
+        }
         if self.defect {
             code = code.and(Code::Defect);
         }
         self.begun.close(&self.events, code)
     }
 }
-        // A second signal stops what goes back; what had ended well by then has.
-        if self.steady.cancel.is_cancelled() && code != Code::Passed {
-            code = code.and(Code::Interrupted);
-        }
