@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::config::Config;
+use crate::config::{Config, Environment};
 use crate::exit::UsageError;
 use crate::text::Redactor;
 
@@ -150,7 +150,8 @@ impl Ctx {
         let store = root.join("target/xtask");
         let out = places.out.map_or_else(|| store.join("out"), |dir| cwd.join(dir));
         let followed = |name: &str| store.join(name).canonicalize().unwrap_or_else(|_| store.join(name));
-        let redactor = Redactor::new(secrets(&env).iter().map(String::as_str));
+        let known = [secrets(&env), released(&config_dir, &env)].concat();
+        let redactor = Redactor::new(known.iter().map(String::as_str));
         Ok(Self {
             root: root.to_owned(),
             out,
@@ -217,6 +218,15 @@ fn secrets(env: &BTreeMap<String, String>) -> Vec<String> {
         Some(user.split_once(':').map_or(user, |(_, password)| password))
     });
     lines.chain(passwords).map(str::to_owned).collect()
+}
+
+/// The values that the Secret of any environment is filled with, whatever their variables are called. A file that cannot
+/// be read is somebody else's to complain of.
+fn released(config_dir: &Path, env: &BTreeMap<String, String>) -> Vec<String> {
+    let environments =
+        Environment::names(config_dir).into_iter().filter_map(|name| Environment::load(config_dir, &name).ok());
+    let variables = environments.flat_map(|environment| environment.secrets.into_values());
+    variables.filter_map(|name| env.get(name.trim_end_matches('?')).cloned()).collect()
 }
 
 /// The process's environment and working folder, and the time.
@@ -288,6 +298,18 @@ mod tests {
             assert!(found.iter().any(|known| known == secret), "{secret} in {found:?}");
         }
         assert!(!found.iter().any(|known| known.contains("hide")));
+    }
+
+    #[test]
+    fn what_a_secret_of_an_environment_is_filled_with_is_known_whatever_its_name_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("staging.toml", "url = \"https://a.example\"\n[secrets]\nDSN = \"SENTRY_DSN\"\nMORE = \"OPTIONAL?\"\n");
+        write("broken.toml", "url = 1\n");
+        write("pipeline.toml", "");
+        let env = [("SENTRY_DSN", "dsn-of-sentry"), ("OPTIONAL", "an-optional-one"), ("PLAIN", "nothing to hide")];
+        let env = env.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+        assert_eq!(released(folder.path(), &env), ["dsn-of-sentry", "an-optional-one"]);
     }
 
     #[test]

@@ -68,6 +68,11 @@ impl Environment {
         Ok(Self { name: name.to_owned(), ..read })
     }
 
+    /// The names of the environments of `folder`, whether or not their files can be read.
+    pub fn names(folder: &Path) -> Vec<String> {
+        known(folder)
+    }
+
     /// Every environment of `folder`.
     pub fn all(folder: &Path) -> Result<Vec<Self>, UsageError> {
         known(folder).iter().map(|name| Self::load(folder, name)).collect()

@@ -181,11 +181,12 @@ impl Transaction {
         let verdict = |gate: &GateReport| Verdicted {
             gate: gate.id.clone(),
             verdict: match gate.verdict {
+        let redactor = &self.stages.ctx().redactor;
                 Verdict::Pass => "pass".to_owned(),
                 Verdict::Fail => "fail".to_owned(),
                 Verdict::DidNotRun => "did_not_run".to_owned(),
             },
-            reason: gate.reason.chars().take(400).collect(),
+            reason: redactor.clean(&gate.reason).chars().take(400).collect(),
         };
         self.entry.verdicts = gates.map(verdict).collect();
         self.book.put(&self.entry).await
@@ -194,7 +195,8 @@ impl Transaction {
     /// The last word on this release.
     pub async fn conclude(&mut self, became: Became, reason: &str) -> Result<Journal, Unproven> {
         self.entry.outcome = became;
-        self.entry.reason = reason.chars().take(1000).collect();
+        // It lies in the cluster for everybody who may read there.
+        self.entry.reason = self.stages.ctx().redactor.clean(reason).chars().take(1000).collect();
         self.entry.ended = self.now();
         self.entry.steps.push(StepTaken { step: Step::Ended, at: self.now(), note: String::new() });
         self.write().await
