@@ -210,10 +210,13 @@ async fn look(
     let (mut findings, mut lines) = (Vec::new(), vec!["everything is new".to_owned()]);
     if namespace.is_some() {
         findings = plan::refusals(kube, &prepared, take_over).await?;
+        let workload = format!("/apis/apps/v1/namespaces/{}/deployments/{}", release.namespace, prepared.workload);
+        findings.extend(plan::paused(kube.get(&workload).await?.as_ref()));
         if findings.is_empty() {
             lines = plan::difference(session, kube, &prepared).await?;
         }
     }
+    findings.extend(plan::nothing_beside(strategy, &journal));
     let before = journal.last_verified().map(|entry| format!("{} ({})", entry.image, entry.id)).unwrap_or_default();
     let shown = Shown {
         environment: &environment.name,

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::config::{Environment, Release};
+use crate::config::{Environment, Release, Strategy};
 use crate::engine::session::Session;
+use crate::release::journal::Journal;
 use crate::release::manifests::{Manifests, Prepared, path_of};
 use crate::release::secrets::{self, Named};
 use crate::tools::kube::{Kube, MANAGER, Trouble};
@@ -104,6 +105,23 @@ pub fn refused(object: &Value, code: u16, reason: &str, message: &str) -> Findin
     Finding::new(rule, Severity::High, format!("{name} {words} ({reason}): {message}"))
 }
 
+/// A rollout that somebody has paused goes nowhere until its deadline: that is known before anything changes.
+pub fn paused(workload: Option<&Value>) -> Option<Finding> {
+    let workload = workload.filter(|workload| workload["spec"]["paused"] == true)?;
+    let name = workload["metadata"]["name"].as_str().unwrap_or_default();
+    let message =
+        format!("somebody has paused Deployment `{name}`; `kubectl rollout resume deployment/{name}` ends that");
+    Some(Finding::new("paused", Severity::High, message))
+}
+
+/// A canary is compared with the verified release. Without one it would only be found out once it is applied, and
+/// undoing it would be a first release that failed: what serves would be scaled to nothing.
+pub fn nothing_beside(strategy: Strategy, journal: &Journal) -> Option<Finding> {
+    let message = "a canary needs a verified release beside it: release it once with --strategy rolling";
+    let is_alone = strategy == Strategy::Canary && journal.last_verified().is_none();
+    is_alone.then(|| Finding::new("no-baseline", Severity::High, message))
+}
+
 /// How the objects differ from what runs, by `kubectl diff`; Secrets are no part of it.
 pub async fn difference(session: &Session, kube: &Kube, prepared: &Prepared) -> Result<Vec<String>, Unproven> {
     let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": prepared.objects});
@@ -189,6 +207,7 @@ impl std::fmt::Display for Shown<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::release::journal::{Entry, Outcome};
 
     #[test]
     fn a_difference_is_shortened_to_what_changes() {
@@ -199,6 +218,19 @@ mod tests {
         let long: String = (0..100).map(|line| format!("+x{line}\n")).collect();
         let lines = shortened(&long);
         assert_eq!((lines.len(), lines.last().map(String::as_str)), (61, Some("  … and 40 lines more in the log")));
+    }
+
+    #[test]
+    fn a_release_that_could_not_go_on_is_refused_before_it_begins() {
+        let workload = |paused: bool| serde_json::json!({"metadata": {"name": "forge"}, "spec": {"paused": paused}});
+        assert!(paused(Some(&workload(true))).unwrap().message.contains("rollout resume deployment/forge"));
+        assert_eq!((paused(Some(&workload(false))), paused(None)), (None, None));
+        let mut journal = Journal::default();
+        journal.put(Entry { id: "1".into(), outcome: Outcome::Failed, ..Entry::default() });
+        assert!(nothing_beside(Strategy::Canary, &journal).is_some());
+        assert_eq!(nothing_beside(Strategy::Rolling, &journal), None);
+        journal.put(Entry { id: "2".into(), outcome: Outcome::Verified, ..Entry::default() });
+        assert_eq!(nothing_beside(Strategy::Canary, &journal), None);
     }
 
     #[test]
