@@ -292,6 +292,7 @@ async fn transact(mut transaction: Transaction, planned: Planned, args: &DeployA
             };
             transaction.stages.say(format!("{why}; nothing was changed"));
             transaction.stages.go_back();
+            transaction.tell_ended(State::Error, &why).await;
             if let Err(Unproven::NotRun(why)) = transaction.conclude(became, &why).await {
                 return Ok(transaction.abandon(code, &why.reason));
             }
