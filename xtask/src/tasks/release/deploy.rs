@@ -389,8 +389,13 @@ async fn forward(transaction: &mut Transaction, planned: &Planned, journal: &Jou
         transaction.remove_arms().await?;
     }
     transaction.step(Step::Verifying, "").await?;
-    let subject =
-        Subject { workload: &prepared.workload, template: &prepared.template, serves: !is_second, load: true };
+    let subject = Subject {
+        workload: &prepared.workload,
+        template: &prepared.template,
+        image: &planned.chosen.image,
+        serves: !is_second,
+        load: true,
+    };
     let fate = transaction.verify(&subject, "").await;
     if fate != Fate::Good || !is_second {
         return Ok(fate);
@@ -401,7 +406,7 @@ async fn forward(transaction: &mut Transaction, planned: &Planned, journal: &Jou
     if fate != Fate::Good {
         return Ok(fate);
     }
-    let subject = Subject { workload: &prepared.workload, template: &prepared.template, serves: true, load: false };
+    let subject = Subject { serves: true, load: false, ..subject };
     Ok(transaction.verify(&subject, "-promoted").await)
 }
 

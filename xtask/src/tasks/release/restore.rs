@@ -6,6 +6,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::transaction::{Fate, Transaction, scale};
 use super::verify::Subject;
+use crate::config::Release;
 use crate::exit::Code;
 use crate::release::journal::{Entry, Journal, Outcome, Step};
 use crate::release::manifests::{Prepared, Track};
@@ -102,7 +103,8 @@ impl Transaction {
         }
         self.step(verifying, "").await?;
         let (workload, template) = (prepared.workload, entry.template.clone());
-        let subject = Subject { workload: &workload, template: &template, serves: true, load: false };
+        let subject =
+            Subject { workload: &workload, template: &template, image: &entry.image, serves: true, load: false };
         let suffix = if part == "rollout" { String::new() } else { format!("-{part}d") };
         Ok(self.verify(&subject, &suffix).await)
     }

@@ -87,6 +87,8 @@ pub struct Transaction {
     pub task: &'static str,
     /// The command that starts it again.
     pub again: String,
+    /// When objects were applied last, by the cluster's clock.
+    pub since: OffsetDateTime,
     lock: Option<Lock>,
 }
 
@@ -112,7 +114,8 @@ impl Transaction {
     ) -> Self {
         let kube = kube.patient(release.lock);
         let book = Book::open(&kube, &release.namespace);
-        Self { environment, release, kube, book, stages, entry, task, again, lock: None }
+        let since = kube.now();
+        Self { environment, release, kube, book, stages, entry, task, again, since, lock: None }
     }
 
     /// The id of a gate of ours.
@@ -244,6 +247,7 @@ impl Transaction {
         let (kube, release) = (self.kube.clone(), self.release.clone());
         self.stages.add(super::gate(&id, "pods", "kubectl", &self.again));
         let (lost, name) = (self.lock.as_ref().map(Lock::taken), self.environment.name.clone());
+        self.since = self.kube.now();
         let lost = async move {
             match lost {
                 Some(lost) => taken(&lost.await, &name),

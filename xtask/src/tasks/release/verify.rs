@@ -9,11 +9,11 @@ use time::OffsetDateTime;
 use super::transaction::{Fate, Transaction, decides_nothing};
 use crate::config::VerifyAt;
 use crate::release::manifests::{TEMPLATE, Track};
-use crate::release::rollout::{Limits, State, Target, assess};
-use crate::release::watch;
+use crate::release::rollout::{Limits, Seen, State, Target};
+use crate::release::watch::{self, Watched};
 use crate::tasks::{perf, smoke};
 use crate::tools::cancel::Urgency;
-use crate::tools::kube::{Forward, Kube, Trouble};
+use crate::tools::kube::{Forward, Kube};
 use crate::verdict::{NotRun, Unproven};
 
 /// How long to wait before a verification that did not run is tried again.
@@ -34,6 +34,8 @@ pub struct Subject<'a> {
     pub workload: &'a str,
     /// The hash of its pods' template.
     pub template: &'a str,
+    /// Its image, `REPOSITORY@sha256:…`.
+    pub image: &'a str,
     /// Whether the Service leads to it, so that users' way is asked too.
     pub serves: bool,
     /// Whether it is put under load.
@@ -43,26 +45,37 @@ pub struct Subject<'a> {
 impl Transaction {
     /// Runs `smoke`, then the load; `suffix` tells its gates apart from those before.
     pub async fn verify(&mut self, subject: &Subject<'_>, suffix: &str) -> Fate {
-        let started = self.kube.now();
         let fate = self.patiently(subject, suffix, Part::Smoke).await;
         if fate != Fate::Good || !subject.load || self.release.load.is_empty() {
-            return self.still_there(subject, started, fate).await;
+            return self.still_there(subject, fate).await;
         }
         let fate = self.patiently(subject, suffix, Part::Load).await;
-        self.still_there(subject, started, fate).await
+        self.still_there(subject, fate).await
     }
 
-    /// Who answered well and ended since is not verified: what crashes under its first requests does so now.
-    async fn still_there(&self, subject: &Subject<'_>, started: OffsetDateTime, fate: Fate) -> Fate {
+    /// Who answered well and ended since is not verified: what crashes under its first requests does so now. The rollout
+    /// has to be complete once more, and of the image that was meant; an autoscaler may have added pods meanwhile.
+    async fn still_there(&self, subject: &Subject<'_>, fate: Fate) -> Fate {
         if fate != Fate::Good {
             return fate;
         }
         let target = Target { deployment: subject.workload.to_owned(), template: subject.template.to_owned() };
-        match watch::once(&self.kube, &self.release.namespace, &target).await {
-            Err(trouble) => trouble.into(),
-            Ok(seen) => match assess(&target, &seen, self.kube.now(), &Limits::of(&self.release, started)) {
-                State::Failed(cause) => Fate::Failed(format!("it was verified, and then: {cause}")),
-                State::Complete(_) | State::Progressing(_) => fate,
+        let limits = once_more(Limits::of(&self.release, self.since), self.kube.now());
+        let mut switch = self.stages.switch();
+        let mut silent = |_: &_, _: &_| {};
+        let (namespace, patience) = (&self.release.namespace, self.release.lock);
+        let watched = tokio::select! {
+            watched = watch::rollout(&self.kube, namespace, &target, &limits, patience, &mut silent) => watched,
+            () = switch.reached(Urgency::Gently) => return Fate::Stopped,
+        };
+        match watched {
+            Err(trouble) => Unproven::from(trouble).into(),
+            Ok(Watched { state: State::Failed(cause), .. }) => {
+                Fate::Failed(format!("it was verified, and then: {cause}"))
+            }
+            Ok(Watched { seen, .. }) => match runs(&seen, &self.release.container) {
+                image if image == subject.image => fate,
+                image => Fate::Failed(format!("somebody has changed the image to `{image}` while it was verified")),
             },
         }
     }
@@ -113,20 +126,39 @@ impl Transaction {
         };
         gate.id.clone_from(&id);
         let report = self.stages.run_gate(gate).await;
-        Fate::of(&report, self.stages.is_stopped())
+        let fate = Fate::of(&report, self.stages.is_stopped());
+        self.by_a_way_that_held(&addresses, fate).await
     }
 
-    /// Every new pod that serves by an address of its own, and the Service where it leads to them.
+    /// A forwarded port goes through the API: while that is gone no pod has failed, whatever did not answer (R40).
+    async fn by_a_way_that_held(&self, addresses: &[Address], fate: Fate) -> Fate {
+        let is_forwarded = addresses.iter().any(|address| address._open.is_some());
+        if !matches!(fate, Fate::Failed(_)) || !is_forwarded {
+            return fate;
+        }
+        let asked = self.kube.patient(Duration::ZERO).uid().await;
+        if !asked.is_err_and(|trouble| trouble.is_unreachable()) {
+            return fate;
+        }
+        match self.kube.uid().await {
+            Ok(_) => Fate::NotVerified("the API was gone, and the ports of the pods with it".to_owned()),
+            Err(trouble) => Unproven::from(trouble).into(),
+        }
+    }
+
+    /// Every new pod by an address of its own, and the Service where it leads to them.
     async fn addresses(&self, subject: &Subject<'_>) -> Result<Vec<Address>, Unproven> {
         let namespace = &self.release.namespace;
         let label = TEMPLATE.replace('/', "%2F");
         let path = format!("/api/v1/namespaces/{namespace}/pods?labelSelector={label}%3D{}", subject.template);
         let pods = self.kube.list(&path).await?;
-        let pods: Vec<(&str, String)> =
-            pods.items.iter().filter(|pod| is_ready(pod)).filter_map(|pod| self.port(pod)).collect();
-        if pods.is_empty() {
-            return Err(NotRun::new("no pod of the release is ready", self.again.clone()).into());
+        let pods = to_ask(&pods.items).map_err(|why| NotRun::new(why, self.again.clone()))?;
+        let ports: Vec<(&str, String)> = pods.iter().filter_map(|pod| self.port(pod)).collect();
+        if ports.len() < pods.len() {
+            let reason = format!("container `{}` of a pod names no port", self.release.container);
+            return Err(NotRun::new(reason, "name its containerPort in the overlay").into());
         }
+        let pods = ports;
         let mut addresses = Vec::new();
         for (name, port) in pods {
             let forward = Forward::open(&self.kube, namespace, &format!("pod/{name}"), &port).await?;
@@ -202,10 +234,38 @@ async fn reaches(url: &str) -> bool {
     matches!(connected, Ok(Ok(_)))
 }
 
+/// The pods that are asked, which is each of them that stays: one that is not ready hides behind those that are.
+fn to_ask(pods: &[Value]) -> Result<Vec<&Value>, String> {
+    let is_over = |pod: &&Value| {
+        pod["metadata"].get("deletionTimestamp").is_some()
+            || ["Succeeded", "Failed"].iter().any(|phase| pod["status"]["phase"] == *phase)
+    };
+    let pods: Vec<&Value> = pods.iter().filter(|pod| !is_over(pod)).collect();
+    let ready = pods.iter().filter(|pod| is_ready(pod)).count();
+    match pods.len() {
+        0 => Err("no pod of the release is there".to_owned()),
+        all if ready < all => Err(format!("{ready} of {all} pods of the release are ready")),
+        _ => Ok(pods),
+    }
+}
+
 fn is_ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array();
-    let ready = conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"));
-    ready && pod["metadata"].get("deletionTimestamp").is_none()
+    conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
+}
+
+/// The image that a Deployment gives a container.
+fn runs<'a>(seen: &'a Seen, container: &str) -> &'a str {
+    let containers = seen.deployment.as_ref().map(|deployment| deployment.spec.template.spec.containers.as_slice());
+    let found = containers.unwrap_or_default().iter().find(|one| one.name == container);
+    found.map_or("", |one| one.image.as_str())
+}
+
+/// The limits of a rollout that was complete: what is held against it counts from its own beginning, so that crashes
+/// before and after are crashes of one release, and it has its whole time once more.
+fn once_more(limits: Limits, now: OffsetDateTime) -> Limits {
+    let gone = Duration::try_from(now - limits.started).unwrap_or_default();
+    Limits { deadline: limits.deadline + gone, ..limits }
 }
 
 fn reason(fate: &Fate) -> &str {
@@ -227,15 +287,6 @@ impl Part {
         match self {
             Self::Smoke => "smoke",
             Self::Load => "perf",
-        }
-    }
-}
-
-impl From<Trouble> for Fate {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Unreachable(_) => Self::Lost(trouble.to_string()),
-            Trouble::Refused { .. } => Self::Failed(trouble.to_string()),
         }
     }
 }
@@ -271,12 +322,38 @@ mod tests {
     }
 
     #[test]
-    fn only_a_pod_that_serves_and_stays_is_asked() {
+    fn every_pod_that_stays_is_asked_or_nothing_is_proved() {
         let pod =
             |status: &str| json!({"metadata": {}, "status": {"conditions": [{"type": "Ready", "status": status}]}});
-        assert!(is_ready(&pod("True")) && !is_ready(&pod("False")) && !is_ready(&json!({"metadata": {}})));
-        let mut going = pod("True");
+        let mut going = pod("False");
         going["metadata"]["deletionTimestamp"] = json!("2026-11-24T00:00:00Z");
-        assert!(!is_ready(&going));
+        let mut evicted = pod("False");
+        evicted["status"]["phase"] = json!("Failed");
+        for (pods, expected) in [
+            (vec![pod("True"), pod("True")], Ok(2)),
+            (vec![pod("True"), going.clone(), evicted], Ok(1)),
+            (vec![pod("True"), pod("False")], Err("1 of 2 pods of the release are ready")),
+            (vec![json!({"metadata": {}})], Err("0 of 1 pods of the release are ready")),
+            (vec![going], Err("no pod of the release is there")),
+            (vec![], Err("no pod of the release is there")),
+        ] {
+            let found = to_ask(&pods).map(|pods| pods.len());
+            assert_eq!(found, expected.map_err(str::to_owned), "{pods:?}");
+        }
+    }
+
+    #[test]
+    fn the_image_that_runs_is_that_of_the_one_container_and_the_time_of_a_rollout_begins_anew() {
+        let deployment = json!({"spec": {"template": {"spec": {"containers": [
+            {"name": "side", "image": "s"}, {"name": "app", "image": "r@sha256:1"},
+        ]}}}});
+        let seen = Seen { deployment: serde_json::from_value(deployment).unwrap(), ..Seen::default() };
+        assert_eq!((runs(&seen, "app"), runs(&seen, "other"), runs(&Seen::default(), "app")), ("r@sha256:1", "", ""));
+        let started = time::macros::datetime!(2026-11-24 12:00:00 UTC);
+        let minute = Duration::from_secs(60);
+        let limits =
+            Limits { started, pull: minute, unschedulable: minute, ready: minute, deadline: Duration::from_secs(900) };
+        let later = once_more(limits, started + Duration::from_secs(600));
+        assert_eq!((later.started, later.deadline), (started, Duration::from_secs(1500)));
     }
 }
