@@ -59,6 +59,16 @@ pub fn target<'a>(journal: &'a Journal, to: Option<&str>) -> Result<&'a Entry, S
         return Err("the journal has no verified release: there is nothing to go back to".to_owned());
     };
     let changed = journal.entries.iter().rev().find(|entry| entry.has_applied());
+    // A way back that was cut off goes on to where it was going: what it came from is verified as well, and is the last
+    // thing to go to.
+    let is_cut_off =
+        |entry: &&Entry| entry.kind == Kind::Rollback && matches!(entry.outcome, Became::Running | Became::Interrupted);
+    if let Some(cut_off) = changed.filter(is_cut_off) {
+        let is_it = |entry: &&Entry| entry.template == cut_off.template && entry.image == cut_off.image;
+        let found = journal.verified().find(is_it);
+        return found
+            .ok_or_else(|| format!("what the release {} went back to is not in the journal any more", cut_off.id));
+    }
     // One that was undone left the last verified one in its place.
     let runs_last = changed.is_none_or(|entry| entry.id == last.id || !entry.restored.is_empty());
     if !runs_last {
@@ -296,3 +306,28 @@ mod tests {
         }
     }
 }
+    #[test]
+    fn a_way_back_that_was_cut_off_goes_on_to_where_it_was_going() {
+        use Became::{Failed, Interrupted, Running, Verified};
+        let back = |outcome| Entry {
+            kind: Kind::Rollback,
+            image: "r@sha256:1".into(),
+            template: "t1".into(),
+            ..entry("3", outcome, "")
+        };
+        for (outcome, expected) in [
+            (Running, "1"),
+            (Interrupted, "1"),
+            // It went back, and comes from 2 now.
+            (Verified, "2"),
+            // It was shown not to serve: 2 is the last that did.
+            (Failed, "2"),
+        ] {
+            let entries = vec![entry("1", Verified, ""), entry("2", Verified, ""), back(outcome)];
+            let journal = Journal { entries, ..Journal::default() };
+            assert_eq!(target(&journal, None).unwrap().id, expected, "{outcome:?}");
+        }
+        let journal = Journal { entries: vec![entry("2", Verified, ""), back(Running)], ..Journal::default() };
+        assert!(target(&journal, None).unwrap_err().contains("is not in the journal"));
+    }
+
