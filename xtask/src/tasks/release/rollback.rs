@@ -17,7 +17,7 @@ use crate::engine::gate::Gate;
 use crate::engine::run::Options;
 use crate::engine::session::Session;
 use crate::event::Events;
-use crate::exit::Code;
+use crate::exit::{Code, UsageError};
 use crate::release::book::Book;
 use crate::release::journal::{Entry, Journal, Kind, Outcome as Became, Step, Waived};
 use crate::tasks::checks::{Checks, Done};
@@ -83,6 +83,9 @@ pub fn target<'a>(journal: &'a Journal, to: Option<&str>) -> Result<&'a Entry, S
 
 /// Does it; with `dry_run` only says what would be done.
 pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, args: &RollbackArgs, dry_run: bool) -> Result<Done> {
+    if args.waive_signature.as_ref().is_some_and(|reason| reason.trim().is_empty()) {
+        return Err(UsageError("--waive-signature needs a reason".to_owned()).into());
+    }
     let environment = environment(ctx, &args.environment)?;
     let (_, release) = environment.releasable()?;
     let release = release.clone();
