@@ -19,6 +19,8 @@ pub enum Restored {
     Healthy(String),
     /// There is none: the new workload is scaled to nothing.
     Scaled,
+    /// There is none, and something serves that was there before: it is left as it is.
+    Left(String),
     /// It did not work.
     Failed(String),
     /// The API cannot be reached.
@@ -55,6 +57,9 @@ impl Transaction {
             }
             Restored::Scaled => {
                 (Code::Failed, "there is no verified release to go back to: the new workload is scaled to 0".to_owned())
+            }
+            Restored::Left(why) => {
+                (Code::Failed, format!("there is no verified release to go back to, and nothing is scaled down: {why}"))
             }
             Restored::Failed(why) => (Code::RollbackFailed, format!("the way back failed: {why}")),
             Restored::Lost(why) => return Err(Fate::Lost(why.clone())),
@@ -164,10 +169,9 @@ impl Transaction {
         if let Err(why) = self.step(Step::Restoring, "there is no verified release: scaling to 0").await {
             return restored(why.into());
         }
-        let workload = Track::of(&self.entry.track).of_workload(&self.release.workload);
-        let arms = self.remove_arms().await;
-        match arms.and(self.scale_down(&workload).await) {
-            Ok(()) => Restored::Scaled,
+        match self.scale_away().await {
+            Ok(None) => Restored::Scaled,
+            Ok(Some(why)) => Restored::Left(why),
             Err(why) => restored(why.into()),
         }
     }
@@ -203,6 +207,40 @@ pub fn refusal(entry: &Entry, gone: &[String], has_objects: bool) -> Option<NotR
     if !has_objects {
         return Some(NotRun::new(format!("the objects of release {} are no longer kept", entry.id), other));
     }
+
+    /// Whose pods the journal does not know, they were not made by a release that failed: they serve as before.
+    async fn scale_away(&mut self) -> Result<Option<String>, Unproven> {
+        self.remove_arms(&[]).await?;
+        let workload = Track::of(&self.entry.track).of_workload(&self.release.workload);
+        let sets = self.kube.list(&format!("/apis/apps/v1/namespaces/{}/replicasets", self.release.namespace)).await?;
+        let journal = self.journal().await?;
+        let known = journal.entries.iter().chain([&self.entry]).map(|entry| entry.template.as_str());
+        if let Some(set) = stranger(&sets.items, &workload, &known.collect::<Vec<_>>()) {
+            return Ok(Some(format!("pods of `{set}`, which no release of the journal made, serve")));
+        }
+        self.scale_down(&workload).await?;
+        Ok(None)
+    }
+}
+
+/// The ReplicaSet of the workload with ready pods of a template that is not among the `known`.
+fn stranger(sets: &[Value], workload: &str, known: &[&str]) -> Option<String> {
+    let is_ours = |set: &&Value| {
+        let owners = set["metadata"]["ownerReferences"].as_array();
+        owners.is_some_and(|all| all.iter().any(|owner| owner["kind"] == "Deployment" && owner["name"] == workload))
+    };
+    let is_known =
+        |set: &&Value| set["metadata"]["labels"][TEMPLATE].as_str().is_some_and(|label| known.contains(&label));
+    let serves = |set: &&Value| set["status"]["readyReplicas"].as_u64().unwrap_or(0) > 0;
+    let found = sets.iter().find(|set| is_ours(set) && serves(set) && !is_known(set))?;
+    Some(found["metadata"]["name"].as_str().unwrap_or_default().to_owned())
+}
+
+/// Everything but the Service, which would move the traffic at once.
+fn without_service(prepared: &Prepared, service: &str) -> Prepared {
+    let mut prepared = prepared.clone();
+    prepared.objects.retain(|object| object["kind"] != "Service" || object["metadata"]["name"] != service);
+    prepared
     if !gone.is_empty() {
         let gone = gone.join("`, `");
         return Some(NotRun::new(
@@ -219,9 +257,68 @@ mod tests {
 
     #[test]
     fn what_is_no_longer_kept_is_no_way_back() {
-        let entry = Entry { id: "1".into(), ..Entry::default() };
-        assert_eq!(refusal(&entry, &[], true), None);
-        assert!(refusal(&entry, &["s-1".into()], true).unwrap().reason.contains("`s-1`"));
-        assert!(refusal(&entry, &[], false).unwrap().reason.contains("objects of release 1"));
+        let (entry, objects) = kept();
+        let refusal = |gone: &[String], objects| refusal(&entry, gone, objects, &testing::release());
+        assert_eq!(refusal(&[], Some(&objects)), None);
+        assert!(refusal(&["s-1".into()], Some(&objects)).unwrap().reason.contains("`s-1`"));
+        assert!(refusal(&[], None).unwrap().reason.contains("objects of release 1"));
+    }
+
+    #[test]
+    fn objects_of_another_image_are_never_brought_back_under_a_verified_name() {
+        let (entry, objects) = kept();
+        let deployment =
+            objects.iter().position(|one| one["metadata"]["name"] == "forge" && one["kind"] == "Deployment");
+        let deployment = deployment.unwrap();
+        let with = |pointer: &str, value: &str| {
+            let mut objects = objects.clone();
+            *objects[deployment].pointer_mut(pointer).unwrap() = json!(value);
+            mismatch(&entry, &objects, &testing::release()).unwrap()
+        };
+        assert_eq!(mismatch(&entry, &objects, &testing::release()), None);
+        for (found, words) in [
+            (with("/spec/template/spec/containers/0/image", "r@sha256:2"), "its image is not `r@sha256:1`"),
+            (with("/spec/template/metadata/labels/forge.xtask~1template", "x"), "not of the template"),
+            (with("/metadata/namespace", "kube-system"), "lies elsewhere"),
+            (with("/metadata/name", "other"), "no Deployment `forge`"),
+        ] {
+            assert!(found.contains(words), "{found}");
+        }
+        let edited = Entry { image: "r@sha256:2".into(), ..entry };
+        assert!(mismatch(&edited, &objects, &testing::release()).is_some());
+    }
+
+    #[test]
+    fn only_what_the_journal_does_not_know_is_left_to_serve() {
+        let set = |name: &str, owner: &str, template: &str, ready: u64| {
+            json!({
+                "metadata": {"name": name, "labels": {TEMPLATE: template},
+                             "ownerReferences": [{"kind": "Deployment", "name": owner}]},
+                "status": {"readyReplicas": ready},
+            })
+        };
+        for (sets, expected) in [
+            (vec![], None),
+            // The release that failed, and one that failed before it.
+            (vec![set("a", "forge", "t1", 2), set("b", "forge", "t2", 1)], None),
+            (vec![set("a", "forge", "lost", 2), set("b", "forge", "t2", 0)], Some("a")),
+            (vec![set("a", "forge", "lost", 0)], None),
+            (vec![set("a", "redis", "lost", 2)], None),
+        ] {
+            assert_eq!(stranger(&sets, "forge", &["t1", "t2"]).as_deref(), expected, "{sets:?}");
+        }
+    }
+
+    #[test]
+    fn the_service_is_moved_apart_and_the_fewest_pods_are_those_of_the_workloads_own_autoscaler() {
+        let (_, mut objects) = kept();
+        objects.insert(
+            0,
+            json!({"kind": "HorizontalPodAutoscaler", "spec": {"minReplicas": 7, "scaleTargetRef": {"name": "redis"}}}),
+        );
+        assert_eq!((least_replicas(&objects, "forge"), least_replicas(&objects, "other")), (3, 1));
+        let prepared = Prepared { objects, ..Prepared::default() };
+        let kinds = |prepared: &Prepared| prepared.objects.iter().filter(|one| one["kind"] == "Service").count();
+        assert_eq!((kinds(&prepared), kinds(&without_service(&prepared, "forge"))), (1, 0));
     }
 }
