@@ -1,6 +1,8 @@
 //! A canary release: a small share of the new version beside the old one, compared with as small and as fresh a share of
 //! the old version under the same requests. The old version keeps its whole capacity all the time (R26).
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::image::Chosen;
@@ -20,6 +22,9 @@ use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Wor
 
 /// The port of an arm's Service.
 const ARM_PORT: u16 = 80;
+
+/// How long pods of a comparison may take to be ending once they are not wanted.
+const GONE: Duration = Duration::from_secs(30);
 
 /// Steps of one release send their requests in orders of their own.
 const SEED: u64 = 1947;
@@ -45,7 +50,7 @@ impl Transaction {
         };
         let secret = prepared.configs.iter().find(|name| name.starts_with(&format!("{}-", self.release.secret)));
         let secret = secret.cloned().unwrap_or_default();
-        let replicas = self.replicas(&stable).await?;
+        let replicas = self.replicas(Track::of(&stable.track)).await?;
         let route = prepared.objects.iter().find(|object| leads_to(object, &self.release.service)).cloned();
         let shares = self.release.canary_steps.clone();
         for (step, share) in shares.iter().enumerate() {
@@ -89,9 +94,9 @@ impl Transaction {
         Ok(Fate::Good)
     }
 
-    /// How many pods of the verified release there are now.
-    pub async fn replicas(&self, stable: &Entry) -> Result<u64, Unproven> {
-        let workload = Track::of(&stable.track).of_workload(&self.release.workload);
+    /// How many pods of a track there are now.
+    pub async fn replicas(&self, track: Track) -> Result<u64, Unproven> {
+        let workload = track.of_workload(&self.release.workload);
         let path = format!("/apis/apps/v1/namespaces/{}/deployments/{workload}", self.release.namespace);
         let found = self.kube.get(&path).await?;
         Ok(found.and_then(|object| object["spec"]["replicas"].as_u64()).unwrap_or(1).max(1))
@@ -118,17 +123,41 @@ impl Transaction {
         self.stages.run(&id, |session| ask(session, kube, release, environment, (step, steps))).await
     }
 
-    /// Removes what compared releases leave behind.
-    pub async fn remove_arms(&self) -> Result<(), Unproven> {
+    /// Removes what compared releases leave behind, and waits until none of it gets requests. A route that still sends
+    /// a share there is the one among `objects` first, or that share would be lost.
+    pub async fn remove_arms(&self, objects: &[Value]) -> Result<(), Unproven> {
         let namespace = &self.release.namespace;
+        let canary = Track::Canary.of_workload(&self.release.service);
+        for route in objects.iter().filter(|object| leads_to(object, &self.release.service)) {
+            let Some(path) = path_of(route) else { continue };
+            if self.kube.get(&path).await?.is_some_and(|live| leads_to(&live, &canary)) {
+                self.kube.apply(&path, route, true).await?;
+            }
+        }
         for track in [Track::Canary, Track::Baseline] {
             let workload = track.of_workload(&self.release.workload);
             let service = track.of_workload(&self.release.service);
             self.kube.delete(&format!("/apis/apps/v1/namespaces/{namespace}/deployments/{workload}")).await?;
             self.kube.delete(&format!("/api/v1/namespaces/{namespace}/services/{service}")).await?;
         }
+        let label = TRACK.replace('/', "%2F");
+        let (canary, baseline) = (Track::Canary.name(), Track::Baseline.name());
+        let arms = format!("/api/v1/namespaces/{namespace}/pods?labelSelector={label}+in+({canary},{baseline})");
+        let begun = std::time::Instant::now();
+        while self.kube.list(&arms).await?.items.iter().any(stays) {
+            if begun.elapsed() > GONE {
+                self.stages.say("pods of a comparison are still there; the cluster is slow to remove them");
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
         Ok(())
     }
+}
+
+/// Whether a pod is not ending yet: it may get requests.
+fn stays(pod: &Value) -> bool {
+    pod["metadata"].get("deletionTimestamp").is_none()
 }
 
 async fn ask(

@@ -358,7 +358,7 @@ async fn forward(transaction: &mut Transaction, planned: &Planned, journal: &Jou
         return Ok(Fate::Stopped);
     }
     transaction.step(Step::Applying, &prepared.workload).await?;
-    transaction.remove_arms().await?;
+    transaction.remove_arms(&prepared.objects).await?;
     transaction.retire(journal).await?;
     let least = planned.manifests.least_replicas(&transaction.release);
     let kept: Vec<Value> = prepared.objects.iter().filter(|object| object["kind"] != "Secret").cloned().collect();
@@ -374,7 +374,7 @@ async fn forward(transaction: &mut Transaction, planned: &Planned, journal: &Jou
     let is_second = beside_it.is_some();
     let least = match &beside_it {
         // All the traffic comes at once.
-        Some(stable) => least.max(transaction.replicas(stable).await?),
+        Some(stable) => least.max(transaction.replicas(Track::of(&stable.track)).await?),
         None => least,
     };
     let first = if is_second { beside(transaction, &prepared) } else { prepared.clone() };
@@ -386,7 +386,7 @@ async fn forward(transaction: &mut Transaction, planned: &Planned, journal: &Jou
     }
     if planned.strategy == Strategy::Canary {
         // The whole capacity is of the new version now.
-        transaction.remove_arms().await?;
+        transaction.remove_arms(&prepared.objects).await?;
     }
     transaction.step(Step::Verifying, "").await?;
     let subject = Subject {

@@ -9,7 +9,7 @@ use super::verify::Subject;
 use crate::config::Release;
 use crate::exit::Code;
 use crate::release::journal::{Entry, Journal, Outcome, Step};
-use crate::release::manifests::{Prepared, Track};
+use crate::release::manifests::{Prepared, TEMPLATE, TRAFFIC, Track};
 use crate::verdict::{NotRun, Unproven};
 
 /// How a way back ended.
@@ -97,11 +97,34 @@ impl Transaction {
         let objects = self.book.objects(&entry.id).await?;
         let objects =
             objects.ok_or_else(|| Fate::Failed(format!("the objects of release {} are no longer kept", entry.id)))?;
-        let least = least_replicas(&objects);
+        if let Some(why) = mismatch(entry, &objects, &self.release) {
+            return Err(Fate::Failed(why));
+        }
+        // A canary has a share of the traffic, which is none of what is brought back.
+        self.remove_arms(&objects).await?;
         let workload = Track::of(&entry.track).of_workload(&self.release.workload);
+        let mut least = least_replicas(&objects, &workload);
         let prepared = Prepared { objects, template: entry.template.clone(), workload, configs: entry.configs.clone() };
+        let leads_to = self.traffic().await?;
+        let moves = leads_to.filter(|track| *track != Track::of(&entry.track));
+        if let Some(serving) = moves {
+            // All the traffic comes at once, and none before there are pods for it: this Deployment may be gone, or have
+            // been scaled to nothing.
+            least = least.max(self.replicas(serving).await?);
+            let pods = without_service(&prepared, &self.release.service);
+            let report = self.roll_out(part, &pods, least, true).await;
+            let fate = Fate::of(&report, self.stages.is_stopped());
+            if fate != Fate::Good {
+                return Ok(fate);
+            }
+        }
+        let part_of_all = match part {
+            _ if moves.is_none() => part.to_owned(),
+            "rollout" => "promote".to_owned(),
+            part => format!("{part}-promote"),
+        };
         // Somebody's hand in between does not stop a way back.
-        let report = self.roll_out(part, &prepared, least, true).await;
+        let report = self.roll_out(&part_of_all, &prepared, least, true).await;
         let fate = Fate::of(&report, self.stages.is_stopped());
         if fate != Fate::Good {
             return Ok(fate);
@@ -114,10 +137,17 @@ impl Transaction {
         Ok(self.verify(&subject, &suffix).await)
     }
 
+    /// Which Deployment the Service leads to now; `None` where there is no Service, or one that is not ours.
+    pub async fn traffic(&self) -> Result<Option<Track>, Unproven> {
+        let path = format!("/api/v1/namespaces/{}/services/{}", self.release.namespace, self.release.service);
+        let service = self.kube.get(&path).await?;
+        let name = service.as_ref().and_then(|service| service["spec"]["selector"][TRAFFIC].as_str());
+        Ok(name.map(Track::of))
+    }
+
     /// What a failed release has left beside the one that serves: a second Deployment is scaled to nothing, so that its
-    /// objects can be looked at; arms of a comparison go.
+    /// objects can be looked at.
     async fn put_aside(&mut self, serving: &Entry) -> Result<(), Unproven> {
-        self.remove_arms().await?;
         if self.entry.track == serving.track || self.entry.track.is_empty() {
             return Ok(());
         }
@@ -134,8 +164,10 @@ impl Transaction {
             return Ok(());
         }
         let namespace = self.release.namespace.clone();
+        // Where a release was killed after it had moved the Service, users are not where the journal has them.
+        let used = [Some(Track::of(&serving.track)), Some(Track::of(&self.entry.track)), self.traffic().await?];
         for track in [Track::Stable, Track::Blue, Track::Green] {
-            if [serving.track.as_str(), self.entry.track.as_str()].contains(&track.name()) {
+            if used.contains(&Some(track)) {
                 continue;
             }
             let workload = track.of_workload(&self.release.workload);
@@ -175,38 +207,6 @@ impl Transaction {
             Err(why) => restored(why.into()),
         }
     }
-}
-
-fn restored(fate: Fate) -> Restored {
-    match fate {
-        Fate::Stopped => Restored::Stopped,
-        Fate::Lost(why) => Restored::Lost(why),
-        Fate::Failed(why) | Fate::NotVerified(why) => Restored::Failed(why),
-        Fate::Good => Restored::Failed(String::new()),
-    }
-}
-
-/// How few pods there may be, by the autoscaler among the objects.
-fn least_replicas(objects: &[Value]) -> u64 {
-    let autoscaler = objects.iter().find(|object| object["kind"] == "HorizontalPodAutoscaler");
-    autoscaler.and_then(|object| object["spec"]["minReplicas"].as_u64()).unwrap_or(1)
-}
-
-fn in_words(became: Outcome) -> &'static str {
-    match became {
-        Outcome::Failed => "the release failed",
-        Outcome::NotVerified => "the release could not be verified, which is no proof that it fails",
-        Outcome::Interrupted => "the release was stopped",
-        Outcome::Running | Outcome::Verified => "the release ended",
-    }
-}
-
-/// What stands in the way of a release that is gone back to.
-pub fn refusal(entry: &Entry, gone: &[String], has_objects: bool) -> Option<NotRun> {
-    let other = "name another one by --to DIGEST; `cargo xtask status` lists them";
-    if !has_objects {
-        return Some(NotRun::new(format!("the objects of release {} are no longer kept", entry.id), other));
-    }
 
     /// Whose pods the journal does not know, they were not made by a release that failed: they serve as before.
     async fn scale_away(&mut self) -> Result<Option<String>, Unproven> {
@@ -241,6 +241,43 @@ fn without_service(prepared: &Prepared, service: &str) -> Prepared {
     let mut prepared = prepared.clone();
     prepared.objects.retain(|object| object["kind"] != "Service" || object["metadata"]["name"] != service);
     prepared
+}
+
+fn restored(fate: Fate) -> Restored {
+    match fate {
+        Fate::Stopped => Restored::Stopped,
+        Fate::Lost(why) => Restored::Lost(why),
+        Fate::Failed(why) | Fate::NotVerified(why) => Restored::Failed(why),
+        Fate::Good => Restored::Failed(String::new()),
+    }
+}
+
+/// How few pods of a workload there may be, by its autoscaler among the objects.
+fn least_replicas(objects: &[Value], workload: &str) -> u64 {
+    let autoscaler = objects.iter().find(|object| {
+        object["kind"] == "HorizontalPodAutoscaler" && object["spec"]["scaleTargetRef"]["name"] == workload
+    });
+    autoscaler.and_then(|object| object["spec"]["minReplicas"].as_u64()).unwrap_or(1)
+}
+
+fn in_words(became: Outcome) -> &'static str {
+    match became {
+        Outcome::Failed => "the release failed",
+        Outcome::NotVerified => "the release could not be verified, which is no proof that it fails",
+        Outcome::Interrupted => "the release was stopped",
+        Outcome::Running | Outcome::Verified => "the release ended",
+    }
+}
+
+/// What stands in the way of a release that is gone back to.
+pub fn refusal(entry: &Entry, gone: &[String], objects: Option<&[Value]>, release: &Release) -> Option<NotRun> {
+    let other = "name another one by --to DIGEST; `cargo xtask status` lists them";
+    let Some(objects) = objects else {
+        return Some(NotRun::new(format!("the objects of release {} are no longer kept", entry.id), other));
+    };
+    if let Some(why) = mismatch(entry, objects, release) {
+        return Some(NotRun::new(why, other));
+    }
     if !gone.is_empty() {
         let gone = gone.join("`, `");
         return Some(NotRun::new(
@@ -251,9 +288,53 @@ fn without_service(prepared: &Prepared, service: &str) -> Prepared {
     None
 }
 
+/// How the kept objects differ from what the journal says of a release. Both can be edited, and what was verified, and
+/// whose signature is looked at, is the image that the journal names: no other one is brought back under its name.
+fn mismatch(entry: &Entry, objects: &[Value], release: &Release) -> Option<String> {
+    let wrong =
+        |what: String| Some(format!("the kept objects of release {} are not those of the journal: {what}", entry.id));
+    let workload = Track::of(&entry.track).of_workload(&release.workload);
+    let is_it = |object: &&Value| object["kind"] == "Deployment" && object["metadata"]["name"] == *workload;
+    let Some(found) = objects.iter().find(is_it) else { return wrong(format!("there is no Deployment `{workload}`")) };
+    let elsewhere = objects.iter().find(|object| {
+        let meta = &object["metadata"];
+        let home = if object["kind"] == "Namespace" { &meta["name"] } else { &meta["namespace"] };
+        *home != *release.namespace
+    });
+    if let Some(object) = elsewhere {
+        return wrong(format!("{} {} lies elsewhere", object["kind"], object["metadata"]["name"]));
+    }
+    let template = &found["spec"]["template"];
+    let containers = template["spec"]["containers"].as_array().into_iter().flatten();
+    let image = containers.filter(|one| one["name"] == *release.container).map(|one| &one["image"]).next();
+    if image.is_none_or(|image| *image != *entry.image) {
+        return wrong(format!("its image is not `{}`", entry.image));
+    }
+    if template["metadata"]["labels"][TEMPLATE] != *entry.template {
+        return wrong(format!("its pods are not of the template `{}`", entry.template));
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::release::manifests::{Filling, Manifests, testing};
+    use serde_json::json;
+
+    fn kept() -> (Entry, Vec<Value>) {
+        let manifests = Manifests::new(testing::objects(), &testing::release()).unwrap();
+        let filling = Filling { image: "r@sha256:1".into(), traffic: "stable".into(), ..Filling::default() };
+        let prepared = manifests.fill(&testing::release(), &filling);
+        let entry = Entry {
+            id: "1".into(),
+            image: "r@sha256:1".into(),
+            template: prepared.template.clone(),
+            track: "stable".into(),
+            ..Entry::default()
+        };
+        (entry, prepared.objects)
+    }
 
     #[test]
     fn what_is_no_longer_kept_is_no_way_back() {

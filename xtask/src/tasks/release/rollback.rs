@@ -147,7 +147,7 @@ pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, args: &Rollba
         ..Entry::default()
     };
     let transaction = Transaction::new(environment, release, &kube, stages, entry, (TASK, again(args)));
-    transact(transaction, &target, args.wait.unwrap_or(Duration::ZERO)).await
+    transact(transaction, &target, args).await
 }
 
 /// Whether the target can be gone back to: its objects and configuration are kept, its image is there and is signed.
@@ -162,10 +162,7 @@ async fn check(
     let status = format!("cargo xtask status {}", args.environment);
     let target = target(&journal, args.to.as_deref()).map_err(|why| NotRun::new(why, status))?.clone();
     session.say(&format!("the target is release {} ({})", target.id, target.image))?;
-    let has_objects = book.objects(&target.id).await?.is_some();
-    if let Some(why) = refusal(&target, &book.gone(&target).await?, has_objects) {
-        return Err(why.into());
-    }
+    kept(&book, &target, release).await?;
     let reference = Reference::parse(&target.image).map_err(|why| NotRun::new(why, "mend the journal"))?;
     let digest = reference.digest.clone().unwrap_or_default();
     let subject = Subject { repository: reference.repository.clone(), digest };
@@ -200,7 +197,28 @@ async fn check(
     Ok((outcome, target, waived))
 }
 
-async fn transact(mut transaction: Transaction, target: &Entry, wait: Duration) -> Result<Done> {
+/// Whether everything that the target needs is still there, and is what the journal says.
+async fn kept(book: &Book, target: &Entry, release: &Release) -> Result<(), Unproven> {
+    let objects = book.objects(&target.id).await?;
+    let gone = book.gone(target).await?;
+    refusal(target, &gone, objects.as_deref(), release).map_or(Ok(()), |why| Err(why.into()))
+}
+
+/// What was chosen before the lock was ours is still what is to be gone back to, and is still kept: whoever had the lock
+/// may have released, and tidied, in between.
+async fn still(transaction: &Transaction, chosen: &Entry, to: Option<&str>) -> Result<(), Unproven> {
+    let status = format!("cargo xtask status {}", transaction.environment.name);
+    let journal = transaction.journal().await?;
+    let found = target(&journal, to).map_err(|why| NotRun::new(why, status.clone()))?;
+    if found.image != chosen.image || found.template != chosen.template {
+        let reason = "somebody else has released since the target was chosen; look at it again";
+        return Err(NotRun::new(reason, status).into());
+    }
+    kept(&transaction.book, chosen, &transaction.release).await
+}
+
+async fn transact(mut transaction: Transaction, target: &Entry, args: &RollbackArgs) -> Result<Done> {
+    let wait = args.wait.unwrap_or(Duration::ZERO);
     match transaction.lock(wait).await {
         Ok(()) => {}
         Err(Refusal::Held(by)) => {
@@ -214,6 +232,10 @@ async fn transact(mut transaction: Transaction, target: &Entry, wait: Duration) 
         }
         Err(Refusal::Unproven(Unproven::NotRun(why))) => return Ok(refuse(transaction.stages, &why)),
         Err(Refusal::Unproven(Unproven::Defect(error))) => return Err(error),
+    }
+    if let Err(why) = still(&transaction, target, args.to.as_deref()).await {
+        transaction.stages.say(format!("{}; nothing was changed", reason(why)));
+        return Ok(transaction.close(Code::DidNotRun).await);
     }
     match back(&mut transaction, target).await {
         Ok(Fate::Good) => {
@@ -263,7 +285,6 @@ async fn back(transaction: &mut Transaction, target: &Entry) -> Result<Fate, Fat
         let id = transaction.entry.id.clone();
         transaction.book.keep_objects(&id, &objects).await?;
     }
-    transaction.remove_arms().await?;
     // Half of a way back is no state to stay in: the first signal lets it end, the second stops it.
     transaction.stages.go_back();
     transaction.reapply(target, Step::Applying, Step::Verifying, "rollout").await
@@ -286,29 +307,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_target_is_a_verified_release_that_does_not_run_now() {
-        use Became::{Failed, Interrupted, Verified};
-        for (entries, to, expected) in [
-            (vec![], None, Err("nothing to go back to")),
-            (vec![entry("1", Verified, "")], None, Err("no other verified release")),
-            (vec![entry("1", Verified, ""), entry("2", Verified, "")], None, Ok("1")),
-            // What failed was undone already: 1 runs.
-            (vec![entry("0", Verified, ""), entry("1", Verified, ""), entry("2", Failed, "1")], None, Ok("0")),
-            // It was not undone: the last verified one is the way back.
-            (vec![entry("0", Verified, ""), entry("1", Verified, ""), entry("2", Interrupted, "")], None, Ok("1")),
-            (vec![entry("1", Verified, ""), entry("2", Verified, "")], Some("sha256:2"), Ok("2")),
-            (vec![entry("1", Failed, ""), entry("2", Verified, "")], Some("sha256:1"), Err("no verified release of")),
-        ] {
-            let journal = Journal { entries, ..Journal::default() };
-            match (target(&journal, to), expected) {
-                (Ok(found), Ok(id)) => assert_eq!(found.id, id),
-                (Err(found), Err(words)) => assert!(found.contains(words), "{found}"),
-                (found, expected) => panic!("{found:?} {expected:?}"),
-            }
-        }
-    }
-}
     #[test]
     fn a_way_back_that_was_cut_off_goes_on_to_where_it_was_going() {
         use Became::{Failed, Interrupted, Running, Verified};
@@ -334,3 +332,26 @@ mod tests {
         assert!(target(&journal, None).unwrap_err().contains("is not in the journal"));
     }
 
+    #[test]
+    fn the_target_is_a_verified_release_that_does_not_run_now() {
+        use Became::{Failed, Interrupted, Verified};
+        for (entries, to, expected) in [
+            (vec![], None, Err("nothing to go back to")),
+            (vec![entry("1", Verified, "")], None, Err("no other verified release")),
+            (vec![entry("1", Verified, ""), entry("2", Verified, "")], None, Ok("1")),
+            // What failed was undone already: 1 runs.
+            (vec![entry("0", Verified, ""), entry("1", Verified, ""), entry("2", Failed, "1")], None, Ok("0")),
+            // It was not undone: the last verified one is the way back.
+            (vec![entry("0", Verified, ""), entry("1", Verified, ""), entry("2", Interrupted, "")], None, Ok("1")),
+            (vec![entry("1", Verified, ""), entry("2", Verified, "")], Some("sha256:2"), Ok("2")),
+            (vec![entry("1", Failed, ""), entry("2", Verified, "")], Some("sha256:1"), Err("no verified release of")),
+        ] {
+            let journal = Journal { entries, ..Journal::default() };
+            match (target(&journal, to), expected) {
+                (Ok(found), Ok(id)) => assert_eq!(found.id, id),
+                (Err(found), Err(words)) => assert!(found.contains(words), "{found}"),
+                (found, expected) => panic!("{found:?} {expected:?}"),
+            }
+        }
+    }
+}

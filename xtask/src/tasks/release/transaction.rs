@@ -148,7 +148,8 @@ impl Transaction {
                 self.stages.say(format!("{by}; waiting"));
                 told = by;
             }
-            let pause = held.left.clamp(Duration::from_millis(500), Duration::from_secs(5)).min(wait - begun.elapsed());
+            let rest = wait.saturating_sub(begun.elapsed());
+            let pause = held.left.clamp(Duration::from_millis(500), Duration::from_secs(5)).min(rest);
             let mut switch = self.stages.switch();
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -180,11 +181,11 @@ impl Transaction {
 
     /// Writes down what is remembered so far.
     pub async fn write(&mut self) -> Result<Journal, Unproven> {
+        let redactor = &self.stages.ctx().redactor;
         let gates = self.stages.reports().iter().filter(|gate| gate.reason != "not finished");
         let verdict = |gate: &GateReport| Verdicted {
             gate: gate.id.clone(),
             verdict: match gate.verdict {
-        let redactor = &self.stages.ctx().redactor;
                 Verdict::Pass => "pass".to_owned(),
                 Verdict::Fail => "fail".to_owned(),
                 Verdict::DidNotRun => "did_not_run".to_owned(),
@@ -246,8 +247,8 @@ impl Transaction {
         let id = self.id(part);
         let (kube, release) = (self.kube.clone(), self.release.clone());
         self.stages.add(super::gate(&id, "pods", "kubectl", &self.again));
-        let (lost, name) = (self.lock.as_ref().map(Lock::taken), self.environment.name.clone());
         self.since = self.kube.now();
+        let (lost, name) = (self.lock.as_ref().map(Lock::taken), self.environment.name.clone());
         let lost = async move {
             match lost {
                 Some(lost) => taken(&lost.await, &name),
