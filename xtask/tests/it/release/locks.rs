@@ -58,7 +58,8 @@ fn whoever_has_lost_the_lock_goes_neither_forward_nor_back() {
     site.faulty("2");
     let running = site.deploy(&[]).at("[staging] verifying");
     // As for a machine that slept: somebody else is at it by now.
-    let theirs = "{\"spec\":{\"holderIdentity\":\"berts\"},\"metadata\":{\"annotations\":{\"forge.xtask/who\":\"bert\"}}}";
+    let theirs =
+        "{\"spec\":{\"holderIdentity\":\"berts\"},\"metadata\":{\"annotations\":{\"forge.xtask/who\":\"bert\"}}}";
     site.within(&["patch", "lease", "forge-release", "--type=merge", "-p", theirs]);
     let ended = running.ended();
     ended.assert_code(20).assert_says("the lock was taken from us by bert").assert_says("nothing is decided");
