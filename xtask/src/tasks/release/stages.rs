@@ -183,9 +183,14 @@ impl Stages {
     }
 
     /// The last event, and the exit code: that of the gates, and `also`.
-    pub fn close(mut self, also: Code) -> Done {
+    pub fn close(self, also: Code) -> Done {
+        let code = Code::from(overall(&self.begun.report.gates)).and(also);
+        self.close_as(code)
+    }
+
+    /// The last event where the gates do not say how it ended: one that failed decides nothing while nobody acts on it.
+    pub fn close_as(mut self, mut code: Code) -> Done {
         self.begun.report.verdict = overall(&self.begun.report.gates);
-        let mut code = Code::from(self.begun.report.verdict).and(also);
         if self.defect || code != Code::Passed && self.begun.report.verdict == Verdict::Pass {
             self.begun.report.verdict = Verdict::DidNotRun;
         }

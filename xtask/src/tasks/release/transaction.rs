@@ -223,7 +223,7 @@ impl Transaction {
         let again = self.again.clone();
         self.stages.say(format!("nothing is decided: {why}. Journal and lock stay as they are; go on with `{again}`"));
         self.stages.leave("not reached", &again);
-        self.stages.close(code)
+        self.stages.close_as(code)
     }
 
     /// The cluster's time, as the journal has it.
