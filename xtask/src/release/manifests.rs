@@ -97,7 +97,8 @@ pub struct Prepared {
     pub template: String,
     /// The workload's name.
     pub workload: String,
-    /// The names of the ConfigMaps and Secrets that its pods read.
+    /// The names of the ConfigMaps and Secrets that its pods read, and of every other ConfigMap among the objects: as
+    /// long as this release is kept, none of them is tidied away.
     pub configs: Vec<String>,
 }
 
@@ -236,6 +237,11 @@ impl Manifests {
                 }
             });
         }
+        // Those of other workloads, which wear our label too.
+        let maps = objects.iter().filter(|object| object["kind"] == "ConfigMap");
+        prepared.configs.extend(maps.map(|object| text(&object["metadata"]["name"]).to_owned()));
+        prepared.configs.sort_unstable();
+        prepared.configs.dedup();
         let place = |object: &Value| {
             let kind = text(&object["kind"]);
             ORDER.iter().position(|known| *known == kind).unwrap_or(ORDER.len() - 2)
@@ -462,6 +468,21 @@ mod tests {
         }
         let other_commit = Filling { commit: "d".into(), ..filling() };
         assert_eq!(manifests.fill(&release(), &other_commit).template, prepared.template);
+    }
+
+    #[test]
+    fn what_only_another_workload_reads_is_kept_with_its_release() {
+        let mut objects = objects();
+        let meta = json!({"name": "redis-conf-1", "namespace": "n"});
+        objects.push(json!({"apiVersion": "v1", "kind": "ConfigMap", "immutable": true, "metadata": meta}));
+        let manifests = Manifests::new(objects, &release()).unwrap();
+        let prepared = manifests.fill(&release(), &filling());
+        // Everything that wears the label by which it is removed one day is named by its release.
+        for object in prepared.objects.iter().filter(|object| object["metadata"]["labels"].get(OWNED).is_some()) {
+            let name = text(&object["metadata"]["name"]);
+            assert!(prepared.configs.iter().any(|config| config == name), "{name}: {:?}", prepared.configs);
+        }
+        assert_eq!(prepared.configs, ["real-1", "redis-conf-1", "settings-1"]);
     }
 
     #[test]
