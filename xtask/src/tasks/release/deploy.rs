@@ -292,10 +292,10 @@ async fn transact(mut transaction: Transaction, planned: Planned, args: &DeployA
             };
             transaction.stages.say(format!("{why}; nothing was changed"));
             transaction.stages.go_back();
-            transaction.tell_ended(State::Error, &why).await;
             if let Err(Unproven::NotRun(why)) = transaction.conclude(became, &why).await {
                 return Ok(transaction.abandon(code, &why.reason));
             }
+            transaction.tell_ended(State::Error, &why).await;
             Ok(transaction.close(code).await)
         }
         Ok(cause) => match transaction.restore(&cause, back_to).await {
@@ -357,13 +357,14 @@ async fn forward(transaction: &mut Transaction, planned: &Planned, journal: &Jou
     if transaction.stages.is_stopped() {
         return Ok(Fate::Stopped);
     }
+    // Objects that are too many to be kept are no way back, and that is known before any of them is applied.
+    let kept: Vec<Value> = prepared.objects.iter().filter(|object| object["kind"] != "Secret").cloned().collect();
+    let id = transaction.entry.id.clone();
+    transaction.book.keep_objects(&id, &kept).await?;
     transaction.step(Step::Applying, &prepared.workload).await?;
     transaction.remove_arms(&prepared.objects).await?;
     transaction.retire(journal).await?;
     let least = planned.manifests.least_replicas(&transaction.release);
-    let kept: Vec<Value> = prepared.objects.iter().filter(|object| object["kind"] != "Secret").cloned().collect();
-    let id = transaction.entry.id.clone();
-    transaction.book.keep_objects(&id, &kept).await?;
     if planned.strategy == Strategy::Canary {
         match transaction.compare(&planned.manifests, &planned.chosen, journal, &prepared).await? {
             Fate::Good => {}

@@ -174,7 +174,11 @@ impl Transaction {
         self.hold().await?;
         self.entry.steps.push(StepTaken { step, at: self.now(), note: note.to_owned() });
         let rest = if note.is_empty() { String::new() } else { format!(": {note}") };
-        self.write().await?;
+        if let Err(why) = self.write().await {
+            // A step that was refused is not taken; whether one is that was not answered, the next run finds out.
+            self.entry.steps.pop();
+            return Err(why);
+        }
         self.stages.say(format!("[{}] {}{rest}", self.environment.name, step.name()));
         Ok(())
     }
