@@ -96,6 +96,14 @@ pub async fn choose(session: &Session, question: &Question<'_>, chosen: &mut Cho
         checks.count += 1;
         signed(session, &registry, &subject, &mut checks, chosen).await?;
         on_branch(session, question.release, &chosen.commit, &mut checks).await?;
+        if let Asked::Version(version) = &question.asked
+            && let Some(commit) = commit_of(session, version).await?
+        {
+            checks.count += 1;
+            if let Some(why) = other_commit(version, &commit, &chosen.commit) {
+                checks.found("branch", "other-commit", why);
+            }
+        }
         if question.asked == Asked::Head {
             of_this_checkout(session, &chosen.commit, &mut checks).await?;
         }
@@ -203,6 +211,19 @@ async fn tree(session: &Session, commit: &str) -> Result<Option<String>, Unprove
     git(session, &["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{commit}^{{tree}}")]).await
 }
 
+/// The commit that git knows a version by.
+async fn commit_of(session: &Session, version: &str) -> Result<Option<String>, Unproven> {
+    git(session, &["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{version}^{{commit}}")]).await
+}
+
+/// A tag of a registry may lead to another image tomorrow, with a good signature of another commit: the version that a
+/// person has named is git's.
+fn other_commit(version: &str, commit: &str, attested: &str) -> Option<String> {
+    let named = if attested.is_empty() { "no commit".to_owned() } else { format!("the commit `{attested}`") };
+    (commit != attested)
+        .then(|| format!("the version `{version}` is the commit `{commit}`, and its image is of {named}"))
+}
+
 /// The image of a tag or a commit.
 async fn by_version(
     session: &Session,
@@ -210,9 +231,7 @@ async fn by_version(
     repository: &str,
     version: &str,
 ) -> Result<Subject, Unproven> {
-    let commit =
-        git(session, &["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{version}^{{commit}}")])
-            .await?;
+    let commit = commit_of(session, version).await?;
     for tag in [Some(version.to_owned()), commit].into_iter().flatten().filter(|tag| is_tag(tag)) {
         let name = Reference { repository: repository.to_owned(), tag: Some(tag), digest: None };
         if let Some(subject) = registry.resolve(&name).await? {
@@ -290,4 +309,16 @@ async fn head(session: &Session, branch: &str) -> Result<Option<String>, Unprove
 async fn git(session: &Session, args: &[&str]) -> Result<Option<String>, Unproven> {
     let ended = session.step(&Command::new(Path::new("git"), &session.ctx().root).args(args.iter().copied())).await?;
     Ok(ended.is_success().then(|| ended.stdout.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_the_commit_that_git_has_it_for() {
+        assert_eq!(other_commit("v1", "c1", "c1"), None);
+        assert!(other_commit("v1", "c1", "c0").unwrap().contains("is of the commit `c0`"));
+        assert!(other_commit("v1", "c1", "").unwrap().contains("is of no commit"));
+    }
 }
