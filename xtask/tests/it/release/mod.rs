@@ -20,3 +20,4 @@ mod site;
 mod strategies;
 mod told;
 mod traffic;
+mod traps;

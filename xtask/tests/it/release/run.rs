@@ -104,6 +104,21 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Kills the processes that it has started with this word among their arguments; how many there were.
+    pub fn kill_child(&self, word: &str) -> usize {
+        let all = std::fs::read_dir("/proc").unwrap().flatten();
+        let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let is_it = |pid: &i32| {
+            let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+            // The name in brackets may have blanks in it.
+            let parent = read("stat").rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok());
+            parent == Some(self.child.id()) && read("cmdline").split('\0').any(|argument| argument == word)
+        };
+        let found: Vec<i32> = pids.filter(is_it).collect();
+        found.iter().for_each(|pid| kill_process(Pid::from_raw(*pid).unwrap(), Signal::KILL).unwrap());
+        found.len()
+    }
+
     /// Ends it without a chance to do anything.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

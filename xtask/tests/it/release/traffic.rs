@@ -66,7 +66,7 @@ fn keep_open(at: SocketAddr, wanted: u64, counts: &Arc<Counts>, stop: &Arc<Atomi
 }
 
 /// Asks all the time, each time by a new connection; how often, and what went wrong.
-fn ask_all_the_time(at: SocketAddr, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<(u64, Vec<String>)> {
+pub fn ask_all_the_time(at: SocketAddr, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<(u64, Vec<String>)> {
     let stop = stop.clone();
     std::thread::spawn(move || {
         let (mut asked, mut lost) = (0, Vec::new());

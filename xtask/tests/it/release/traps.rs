@@ -1,0 +1,93 @@
+//! What a release could do harm by where the world is not as the last one left it: a way back to a Deployment that is gone,
+//! a bad canary that gets requests while the way back is verified, a journal that is lost, a rollback that was killed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::site::{Plan, Site};
+use super::traffic::ask_all_the_time;
+
+#[test]
+fn nobody_is_moved_to_a_deployment_without_pods() {
+    let Some(site) = Site::open("colour-gone", Plan { pods: 2, ..Plan::default() }) else { return };
+    site.release("1");
+    site.overlay("2", &[]);
+    site.deploy(&["--strategy", "blue-green"]).ended().assert_code(0);
+    site.assert_serves("2");
+    site.within(&["delete", "deployment", "forge"]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let asks = ask_all_the_time(site.address(), &stop);
+    site.start(&["rollback", "staging", "--yes"]).ended().assert_code(0);
+    stop.store(true, Ordering::SeqCst);
+    let (asked, lost) = asks.join().unwrap();
+    assert!(lost.is_empty() && asked > 100, "{} of {asked}: {:?}", lost.len(), lost.first());
+    site.assert_serves("1");
+}
+
+#[test]
+fn a_bad_canary_is_gone_before_the_way_back_is_verified() {
+    let plan = Plan {
+        release: "routes = { chat = 1 }\ncanary_steps = [50]\n",
+        more: "[canary]\nrate = 100\nduration = \"12s\"\nwarm_up = \"1s\"\n",
+        ..Plan::default()
+    };
+    let Some(site) = Site::open("canary-bad", plan) else { return };
+    site.faulty("0");
+    let alone = site.deploy(&["--strategy", "canary"]).ended();
+    alone.assert_code(10).assert_says("a canary needs a verified release").assert_says("nothing was changed");
+    site.release("1");
+    site.faulty("2");
+    site.deploy(&["--strategy", "canary"]).ended().assert_code(30);
+    site.assert_serves("1");
+    let arms = site.object(&["pods", "-l", "forge.xtask/track in (canary,baseline)"]);
+    let stay = arms["items"].as_array().unwrap().iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+    assert_eq!(stay.count(), 0);
+}
+
+#[test]
+fn what_no_journal_knows_is_neither_scaled_to_nothing_nor_paused_in_vain() {
+    let plan = Plan { release: "unschedulable_patience = \"3s\"\n", ..Plan::default() };
+    let Some(site) = Site::open("journal-lost", plan) else { return };
+    site.release("1");
+    site.within(&["delete", "configmap", "forge-releases"]);
+    site.overlay("2", &["spec: {template: {spec: {nodeSelector: {no: such}}}}"]);
+    let ended = site.deploy(&[]).ended();
+    ended.assert_code(10).assert_says("nothing is scaled down");
+    site.assert_serves("1");
+    // One that goes nowhere is refused before it begins.
+    site.overlay("1", &[]);
+    site.deploy(&[]).ended().assert_code(0);
+    site.within(&["rollout", "pause", "deployment/forge"]);
+    site.overlay("3", &[]);
+    let refused = site.deploy(&[]).ended();
+    refused.assert_code(10).assert_says("rollout resume").assert_says("nothing was changed");
+    site.assert_serves("1");
+}
+
+#[test]
+fn a_rollback_that_is_killed_goes_on_to_where_it_was_going() {
+    let Some(site) = Site::open("back-killed", Plan::default()) else { return };
+    site.release("1");
+    site.release("2");
+    for step in ["applying", "verifying"] {
+        site.start(&["rollback", "staging", "--yes"]).at(&format!("[staging] {step}")).kill();
+        site.start(&["rollback", "staging", "--yes", "--wait", "60s"]).ended().assert_code(0);
+        site.assert_serves("1");
+        // And from there to the other one, by which 2 serves again.
+        site.start(&["rollback", "staging", "--yes"]).ended().assert_code(0);
+        site.assert_serves("2");
+    }
+}
+
+#[test]
+fn kubectl_proxy_is_started_again_in_the_middle_of_a_release() {
+    let Some(site) = Site::open("proxy", Plan::default()) else { return };
+    site.release("1");
+    site.overlay("2", &[]);
+    let running = site.deploy(&[]).at("[staging] watching");
+    assert_eq!(running.kill_child("proxy"), 1);
+    let running = running.at("[staging] verifying");
+    assert_eq!(running.kill_child("proxy"), 1);
+    running.ended().assert_code(0);
+    site.assert_serves("2");
+}
