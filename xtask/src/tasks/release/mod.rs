@@ -18,6 +18,7 @@ mod canary;
 pub mod deploy;
 mod image;
 mod observer;
+mod others;
 mod plan;
 pub mod reach;
 pub mod rehearse;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::others;
 use super::plan::refused;
 use super::stages::Stages;
 use crate::config::{Environment, Release};
@@ -352,7 +353,11 @@ async fn roll_out(
             let ready = u64::try_from(progress.ready).unwrap_or(0);
             let work = Work::new(ready, "pods");
             let declared = u64::try_from(progress.wanted).ok();
-            Ok(Outcome::Ran(Evidence { work, declared, findings: vec![], artifacts: vec![], fix }))
+            let findings = tokio::select! {
+                findings = others::rolled_out(&kube, prepared, release.ready_patience) => findings?,
+                () = cancel.reached(Urgency::Gently) => return Err(NotRun::new("interrupted", "").into()),
+            };
+            Ok(Outcome::Ran(Evidence { work, declared, findings, artifacts: vec![], fix }))
         }
         State::Failed(cause) => {
             let seconds = |from: OffsetDateTime, to: OffsetDateTime| (to - from).as_seconds_f64().max(0.0);

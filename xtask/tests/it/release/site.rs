@@ -10,6 +10,7 @@ use std::sync::{Mutex, OnceLock, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use xtask::release::faults::{self, Subject};
 use xtask::release::journal::{Entry, Journal};
 use xtask::services::cluster::State;
 use xtask::services::cluster::state::Phase;
@@ -224,6 +225,14 @@ impl Site {
         self.project.write("k8s/overlays/test/kustomization.yaml", &text);
     }
 
+    /// Adds a strategic merge of another Deployment to the overlay that was written last, before any setting.
+    pub fn beside(&self, name: &str, patch: &str) {
+        let path = "k8s/overlays/test/kustomization.yaml";
+        let named = format!("{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: {name}}}, {patch}}}");
+        let more = format!("  - target: {{kind: Deployment, name: {name}}}\n    patch: |-\n      {named}\n");
+        self.project.write(path, &(self.project.read(path) + &more));
+    }
+
     /// Adds a setting of the backend to the overlay that was written last.
     pub fn setting(&self, name: &str, value: &str) {
         let path = "k8s/overlays/test/kustomization.yaml";
@@ -234,10 +243,20 @@ impl Site {
         self.project.write(path, &(text + &more));
     }
 
-    /// Writes a version with healthy pods that fail their smoke test: what it sends is too large for them.
+    /// Writes a version with healthy pods that fail their smoke test: all but their probes are answered with an error.
     pub fn faulty(&self, version: &str) {
-        self.overlay(version, &[]);
-        self.setting("FORGE_MAX_BODY", "10");
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let subject = Subject {
+            workload: "forge".to_owned(),
+            container: "forge".to_owned(),
+            secret: "forge-secrets".to_owned(),
+            repository: format!("{}/forge", self.images.name),
+            run: words(&["-m", "forge"]),
+            spared: words(&["/health", "/ready"]),
+        };
+        let fault = faults::all(&subject).into_iter().find(|fault| fault.name == "smoke").unwrap();
+        let patch = fault.patch.unwrap().to_string();
+        self.overlay(version, &[&patch[1..patch.len() - 1]]);
     }
 
     /// `REPOSITORY@DIGEST` of the backend.

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use xtask::verdict::Verdict;
+
 use super::site::{Plan, Site};
 use super::traffic::ask_all_the_time;
 
@@ -37,7 +39,9 @@ fn a_bad_canary_is_gone_before_the_way_back_is_verified() {
     alone.assert_code(10).assert_says("a canary needs a verified release").assert_says("nothing was changed");
     site.release("1");
     site.faulty("2");
-    site.deploy(&["--strategy", "canary"]).ended().assert_code(30);
+    let ended = site.deploy(&["--strategy", "canary"]).ended();
+    ended.assert_code(30);
+    assert_eq!(ended.gate("deploy/canary").verdict, Verdict::Fail, "{}", ended.text);
     site.assert_serves("1");
     let arms = site.object(&["pods", "-l", "forge.xtask/track in (canary,baseline)"]);
     let stay = arms["items"].as_array().unwrap().iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
@@ -90,4 +94,18 @@ fn kubectl_proxy_is_started_again_in_the_middle_of_a_release() {
     assert_eq!(running.kill_child("proxy"), 1);
     running.ended().assert_code(0);
     site.assert_serves("2");
+}
+
+#[test]
+fn a_workload_beside_it_that_is_stuck_is_no_release() {
+    let Some(site) = Site::open("beside", Plan::default()) else { return };
+    site.release("1");
+    // Its old pod serves on, and the backend with it.
+    site.overlay("2", &[]);
+    site.beside("redis", "spec: {template: {spec: {nodeSelector: {no: such}}}}");
+    let ended = site.deploy(&[]).ended();
+    ended.assert_code(30).assert_says("is not rolled out");
+    site.assert_serves("1");
+    let redis = site.object(&["deployment", "redis"]);
+    assert!(redis["spec"]["template"]["spec"]["nodeSelector"].is_null(), "{redis}");
 }
