@@ -87,7 +87,9 @@ impl Canary {
         if !(1e-6..=0.01).contains(&false_alarms) {
             return Err("`canary.limits.false_alarms` has to be above 0.000001 and at most 0.01".to_owned());
         }
-        for (name, value) in [("latency", latency), ("p95", p95), ("errors", errors), ("baseline_errors", baseline_errors)] {
+        for (name, value) in
+            [("latency", latency), ("p95", p95), ("errors", errors), ("baseline_errors", baseline_errors)]
+        {
             if !(0.0..1.0).contains(&value) {
                 return Err(format!("`canary.limits.{name}` is a share, from 0 to below 1"));
             }

@@ -214,7 +214,7 @@ pub struct Rehearsal {
     /// In place of `lock`.
     #[serde(default = "five_seconds", with = "duration")]
     pub lock: Duration,
-    /// How long the load lasts.
+    /// How long the load lasts; 0 for none, and then no fault is planted that only a load shows.
     #[serde(default = "twenty_seconds", with = "duration")]
     pub load: Duration,
     /// Images that a cluster for tests cannot pull, and the programs of this machine that stand in for each.

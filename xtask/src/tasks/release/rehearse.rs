@@ -54,12 +54,13 @@ const FIGURES: &str = "rehearsal.json";
 const LOAD: &str = "rehearsal";
 
 /// A variable that fills the Secret of a rehearsal, and what it holds.
-const FILLED: (&str, &str) = ("FORGE_REHEARSAL", "rehearsal");
+const FILLED: (&str, &str) = ("FORGE_REHEARSAL", "nobody-has-to-keep-this-one");
 
 /// The gates of a rehearsal.
 pub fn gates(ctx: &Ctx, args: &DeployArgs, environment: &Environment) -> Vec<Gate> {
     let again = again(args);
-    let faults = faults::all(&subject(ctx, environment, "")).into_iter().filter(|fault| is_asked(args, fault));
+    let faults =
+        faults::all(&subject(ctx, environment, "")).into_iter().filter(|fault| is_asked(args, environment, fault));
     let named = faults.map(|fault| gate(&format!("rehearse/{}", fault.name), "checks", "kubectl", &again));
     let mut gates = vec![
         gate("rehearse/cluster", "clusters", "kubectl", &again),
@@ -70,13 +71,12 @@ pub fn gates(ctx: &Ctx, args: &DeployArgs, environment: &Environment) -> Vec<Gat
     gates
 }
 
-/// Those that are named; else the eight of every rehearsal, or all.
-fn is_asked(args: &DeployArgs, fault: &Fault) -> bool {
-    if args.faults.is_empty() {
-        args.full || fault.is_common
-    } else {
-        args.faults.iter().any(|name| name == fault.name)
+/// Those that are named; else the eight of every rehearsal, or all. Without a load nobody would see what only a load shows.
+fn is_asked(args: &DeployArgs, environment: &Environment, fault: &Fault) -> bool {
+    if !args.faults.is_empty() {
+        return args.faults.iter().any(|name| name == fault.name);
     }
+    (args.full || fault.is_common) && !(environment.rehearsal.load.is_zero() && fault.tells == "perf")
 }
 
 fn again(args: &DeployArgs) -> String {
@@ -130,7 +130,7 @@ pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, args: &Deploy
     let good = report_of(&stages.ctx().out.join("rehearsal/good"));
     stage.ready = good.as_ref().and_then(rolled_out).unwrap_or_default() * 2;
     for fault in faults::all(&subject(ctx, &real, repository(&stage.image))) {
-        if stages.is_stopped() || !is_asked(args, &fault) {
+        if stages.is_stopped() || !is_asked(args, &real, &fault) {
             continue;
         }
         let Fault { name, what, patch, change, code, tells, .. } = fault;

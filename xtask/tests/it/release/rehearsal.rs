@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::run::Ended;
 use super::site::{Plan, Site};
 
-/// Times that a machine bears on which much else is going on.
-const SHORT: &str = "[rehearsal]\npull = \"5s\"\nunschedulable = \"60s\"\nlock = \"5s\"\nload = \"20s\"";
+/// What a machine bears on which much else is going on: no load, and time.
+const SHORT: &str = "[rehearsal]\npull = \"5s\"\nunschedulable = \"60s\"\nlock = \"5s\"\nload = \"0s\"";
 
 /// Rehearses some faults on the cluster that is up, which is one of another checkout here.
 fn rehearse(site: &Site, faults: &[&str]) -> Ended {
@@ -53,12 +53,6 @@ fn a_rehearsal_of_an_environment_that_does_not_see_a_fault_is_red() {
     let requests =
         "requests = [\"health\", \"ready\", \"providers\", \"openapi\", \"chat\", \"chat-streamed\", \"chat-refused\"]";
     site.project.edit("ci/pipeline.toml", requests, "requests = [\"health\", \"ready\"]");
-    let mix = "mix = { health = 3, ready = 2, providers = 2, openapi = 1, chat = 1, chat-streamed = 1 }";
-    site.project.edit("ci/pipeline.toml", mix, "mix = { health = 3, ready = 2 }");
-    // A threshold without a sample would be no verdict.
-    for limit in ["llm_req_duration = [\"p(95)<2000\"]\n", "llm_time_to_first_token = [\"p(95)<1000\"]\n"] {
-        site.project.edit("ci/pipeline.toml", limit, "");
-    }
     site.project.commit();
     let ended = rehearse(&site, &["smoke"]);
     ended.assert_code(10);

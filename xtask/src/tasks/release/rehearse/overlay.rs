@@ -58,13 +58,15 @@ pub fn write(
         std::fs::copy(entry.path(), path.join("config").join(entry.file_name()))
             .context("cannot copy the configuration")?;
     }
-    let pipeline =
+    let mut pipeline =
         std::fs::read_to_string(ctx.config_dir.join("pipeline.toml")).context("cannot read pipeline.toml")?;
     let seconds = if args.full { real.rehearsal.load * 3 } else { real.rehearsal.load }.as_secs();
-    let pipeline = format!(
-        "{pipeline}\n[perf.load.{LOAD}]\nwarm_up = \"2s\"\n\n[perf.load.{LOAD}.scenarios.users]\n\
-         executor = \"constant-vus\"\nvus = 50\nduration = \"{seconds}s\"\n"
-    );
+    if seconds > 0 {
+        pipeline += &format!(
+            "\n[perf.load.{LOAD}]\nwarm_up = \"2s\"\n\n[perf.load.{LOAD}.scenarios.users]\n\
+             executor = \"constant-vus\"\nvus = 50\nduration = \"{seconds}s\"\n"
+        );
+    }
     Config::parse(&pipeline).map_err(UsageError)?;
     write_atomically(&path.join("config/pipeline.toml"), pipeline.as_bytes())?;
     let text = toml::to_string(&rehearsed).context("the environment is no TOML")?;
@@ -81,7 +83,11 @@ fn changed(release: &mut Release, args: &DeployArgs, real: &Environment, namespa
     release.after.clear();
     release.strategy = args.strategy.unwrap_or(Strategy::Rolling);
     release.verify_at = VerifyAt::Service;
-    LOAD.clone_into(&mut release.load);
+    if real.rehearsal.load.is_zero() {
+        release.load.clear();
+    } else {
+        LOAD.clone_into(&mut release.load);
+    }
     if !args.full {
         let shorter = &real.rehearsal;
         release.pull_patience = shorter.pull;
