@@ -12,8 +12,13 @@ use crate::verdict::{Finding, Severity};
 /// Between two looks.
 const PACE: Duration = Duration::from_millis(500);
 
-/// Waits for `patience` until all of them are rolled out; those that are not are findings.
-pub async fn rolled_out(kube: &Kube, prepared: &Prepared, patience: Duration) -> Result<Vec<Finding>, Trouble> {
+/// Waits for `patience` until all of them are rolled out; those that are not are findings of this `weight`.
+pub async fn rolled_out(
+    kube: &Kube,
+    prepared: &Prepared,
+    patience: Duration,
+    weight: Severity,
+) -> Result<Vec<Finding>, Trouble> {
     let is_other = |object: &&Value| {
         ["Deployment", "StatefulSet"].iter().any(|kind| object["kind"] == *kind)
             && object["metadata"]["name"] != *prepared.workload
@@ -27,9 +32,10 @@ pub async fn rolled_out(kube: &Kube, prepared: &Prepared, patience: Duration) ->
             let why = found.as_ref().map_or_else(|| Some("it is gone".to_owned()), unfinished);
             let Some(why) = why else { break };
             if begun.elapsed() >= patience {
-                let name = format!("{} `{}`", object["kind"].as_str().unwrap_or_default(), object["metadata"]["name"]);
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                let name = format!("{} `{}`", text(&object["kind"]), text(&object["metadata"]["name"]));
                 let message = format!("{name} is not rolled out after {} s: {why}", patience.as_secs());
-                findings.push(Finding::new("other-workload", Severity::High, message));
+                findings.push(Finding::new("other-workload", weight, message));
                 break;
             }
             tokio::time::sleep(PACE).await;

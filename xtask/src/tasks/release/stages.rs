@@ -68,6 +68,11 @@ impl Stages {
         self.goes_back = true;
     }
 
+    /// Whether that is so.
+    pub fn is_going_back(&self) -> bool {
+        self.goes_back
+    }
+
     /// A switch for what is waited for now.
     pub fn switch(&self) -> Cancel {
         if self.goes_back { self.steady.cancel.clone() } else { self.cancel.clone() }

@@ -260,9 +260,11 @@ impl Transaction {
                 None => std::future::pending().await,
             }
         };
+        // What stands beside it keeps nobody from going back to what served.
+        let weight = if self.stages.is_going_back() { Severity::Info } else { Severity::High };
         let act = async |session| {
             tokio::select! {
-                outcome = roll_out(session, kube, release, prepared, least, force) => outcome,
+                outcome = roll_out(session, kube, release, prepared, least, force, weight) => outcome,
                 // Half of what is applied is whole again with whoever has the lock.
                 why = lost => Err(why.into()),
             }
@@ -318,6 +320,7 @@ async fn roll_out(
     prepared: &Prepared,
     least: u64,
     force: bool,
+    weight: Severity,
 ) -> Result<Outcome, Unproven> {
     let mut cancel = session.machine.cancel.clone();
     let started = kube.now();
@@ -354,7 +357,7 @@ async fn roll_out(
             let work = Work::new(ready, "pods");
             let declared = u64::try_from(progress.wanted).ok();
             let findings = tokio::select! {
-                findings = others::rolled_out(&kube, prepared, release.ready_patience) => findings?,
+                findings = others::rolled_out(&kube, prepared, release.ready_patience, weight) => findings?,
                 () = cancel.reached(Urgency::Gently) => return Err(NotRun::new("interrupted", "").into()),
             };
             Ok(Outcome::Ran(Evidence { work, declared, findings, artifacts: vec![], fix }))
