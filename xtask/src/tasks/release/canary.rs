@@ -145,7 +145,7 @@ impl Transaction {
         let arms = format!("/api/v1/namespaces/{namespace}/pods?labelSelector={label}+in+({canary},{baseline})");
         let begun = std::time::Instant::now();
         while self.kube.list(&arms).await?.items.iter().any(stays) {
-            if begun.elapsed() > GONE {
+            if begun.elapsed() > GONE || self.stages.steady().cancel.is_cancelled() {
                 self.stages.say("pods of a comparison are still there; the cluster is slow to remove them");
                 break;
             }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::image::{self, Chosen, Question};
 use super::plan::{self, Shown};
 use super::reach::reach;
+use super::restore::refusal;
 use super::stages::Stages;
 use super::transaction::{Fate, Refusal, Transaction};
 use super::verify::Subject;
@@ -27,7 +28,7 @@ use crate::tasks::checks::{Checks, Done};
 use crate::tools::cancel::Cancel;
 use crate::tools::github::State;
 use crate::tools::kube::{Kube, Trouble};
-use crate::verdict::{Evidence, NotRun, Outcome, Unproven, Verdict, Work};
+use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Verdict, Work};
 
 /// The task's name.
 const TASK: &str = "deploy";
@@ -218,12 +219,21 @@ async fn look(
     }
     findings.extend(plan::nothing_beside(strategy, &journal));
     let before = journal.last_verified().map(|entry| format!("{} ({})", entry.image, entry.id)).unwrap_or_default();
+    let lost = match journal.last_verified() {
+        Some(entry) => refusal(entry, &book.gone(entry).await?, book.objects(&entry.id).await?.as_deref(), release),
+        None => None,
+    };
+    let lost = lost.map(|why| why.reason).unwrap_or_default();
+    if !lost.is_empty() {
+        findings.push(Finding::new("no-way-back", Severity::Info, format!("this release cannot be undone: {lost}")));
+    }
     let shown = Shown {
         environment: &environment.name,
         strategy: strategy.name(),
         image: &chosen.image,
         commit: &chosen.commit,
         before: &before,
+        lost: &lost,
         difference: &lines,
         secret: &named,
         gates: to_come.iter().skip(2).map(String::as_str).collect(),

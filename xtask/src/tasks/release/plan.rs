@@ -174,6 +174,8 @@ pub struct Shown<'a> {
     pub commit: &'a str,
     /// What runs and is verified; empty where nothing is.
     pub before: &'a str,
+    /// Why that cannot be brought back; empty where it can.
+    pub lost: &'a str,
     /// The difference.
     pub difference: &'a [String],
     /// The Secret.
@@ -189,9 +191,11 @@ impl std::fmt::Display for Shown<'_> {
         writeln!(f, "  image      {}", self.image)?;
         writeln!(f, "  commit     {}", or_none(self.commit))?;
         writeln!(f, "  verified   {}", or_none(self.before))?;
-        let way_back =
-            if self.before.is_empty() { "the new workload is scaled to 0" } else { "the verified one is brought back" };
-        writeln!(f, "  if it fails, {way_back}")?;
+        match (self.before, self.lost) {
+            ("", _) => writeln!(f, "  if it fails, the new workload is scaled to 0")?,
+            (_, "") => writeln!(f, "  if it fails, the verified one is brought back")?,
+            (_, why) => writeln!(f, "  if it fails, it CANNOT BE UNDONE: {why}")?,
+        }
         writeln!(f, "  checks     {}", self.gates.join(", "))?;
         let keys = [("+", &self.secret.added), ("~", &self.secret.changed), ("-", &self.secret.removed)];
         let keys: Vec<String> =
@@ -231,6 +235,25 @@ mod tests {
         assert_eq!(nothing_beside(Strategy::Rolling, &journal), None);
         journal.put(Entry { id: "2".into(), outcome: Outcome::Verified, ..Entry::default() });
         assert_eq!(nothing_beside(Strategy::Canary, &journal), None);
+    }
+
+    #[test]
+    fn a_plan_says_what_comes_of_a_failure() {
+        let secret = Named::default();
+        let shown = |before, lost| {
+            let (environment, strategy, image, commit) = ("production", "rolling", "i", "c");
+            let gates = vec![];
+            Shown { environment, strategy, image, commit, before, lost, difference: &[], secret: &secret, gates }
+                .to_string()
+        };
+        for (before, lost, words) in [
+            ("", "", "the new workload is scaled to 0"),
+            ("i (1)", "", "the verified one is brought back"),
+            ("i (1)", "the objects of release 1 are no longer kept", "CANNOT BE UNDONE: the objects of release 1"),
+        ] {
+            let shown = shown(before, lost);
+            assert!(shown.contains(words), "{shown}");
+        }
     }
 
     #[test]
