@@ -1,7 +1,7 @@
 //! The ForgeTM pipeline: every check is a gate, and a gate proves its work.
 //!
 //! Layers, each using only those above it in this list: the words (`verdict`, `model`, `event`,
-//! `config`, `context`), `tools`, `load`, `services`, `release`, `report`, `engine`, `tasks`, `cli`.
+//! `config`, `context`), `tools`, `load`, `services`, `release`, `history`, `report`, `engine`, `tasks`, `cli`.
 
 pub mod cli;
 pub mod config;
@@ -11,6 +11,7 @@ pub mod engine;
 pub mod event;
 pub mod exit;
 pub mod expect;
+pub mod history;
 pub mod load;
 pub mod model;
 pub mod policy;

@@ -8,6 +8,9 @@ use crate::verdict::{Finding, Judged, Tool, Verdict, Work};
 /// The version of the format; a change that a reader could trip over makes it another one.
 pub const SCHEMA: &str = "forge-report/1";
 
+/// How the message of a finding begins that is about a test which failed and passed on the same inputs.
+pub const FLAKY: &str = "flaky: ";
+
 /// One run of one task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -56,6 +56,21 @@ impl std::fmt::Display for Diagnosis {
     }
 }
 
+/// The rule of [`detected`].
+const DETECTED: &str = "detected";
+
+/// How long after the cluster's report a fault was seen, in seconds, as a gate tells it.
+pub fn detected(after: f64) -> Finding {
+    Finding::new(DETECTED, Severity::Info, format!("detected {after:.1} s after the cluster reported it"))
+}
+
+/// The same read again, in milliseconds; `None` of any other finding.
+pub fn detection_ms(finding: &Finding) -> Option<u64> {
+    let seconds = finding.message.strip_prefix("detected ").filter(|_| finding.rule == DETECTED)?;
+    let seconds: f64 = seconds.split(' ').next()?.parse().ok()?;
+    (seconds >= 0.0).then(|| (seconds * 1000.0).round() as u64)
+}
+
 /// Asks the cluster for what it still has.
 pub async fn of(kube: &Kube, namespace: &str, cause: &Cause, seen: &Seen, redactor: &Redactor) -> Diagnosis {
     let (log_of, log) = match last_words(kube, namespace, cause).await {

@@ -34,6 +34,8 @@ impl State {
 pub struct Snapshot {
     /// The full id of HEAD; empty before the first commit.
     pub commit: String,
+    /// The branch; empty where HEAD is detached.
+    pub branch: String,
     /// Whether anything differs from HEAD, untracked files included.
     pub dirty: bool,
     root: PathBuf,
@@ -103,6 +105,9 @@ impl Snapshot {
             "# " => {
                 if let Some(commit) = rest.strip_prefix("branch.oid ").filter(|c| *c != "(initial)") {
                     self.commit = commit.to_owned();
+                }
+                if let Some(branch) = rest.strip_prefix("branch.head ").filter(|name| *name != "(detached)") {
+                    self.branch = branch.to_owned();
                 }
             }
             "! " => self.ignored.push(rest.to_owned()),

@@ -25,7 +25,7 @@ use crate::release::secrets;
 use crate::release::watch;
 use crate::tools::cancel::Urgency;
 use crate::tools::kube::{Kube, Trouble};
-use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Verdict, Work};
+use crate::verdict::{Evidence, Finding, NotRun, Outcome, Unproven, Verdict, Work};
 
 /// What became of a stage, as far as the release is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -370,8 +370,7 @@ async fn roll_out(
                 diagnosis::of(&kube, &release.namespace, &cause, &watched.seen, &session.ctx().redactor).await;
             details.events.iter().chain(&details.log).try_for_each(|line| session.note(line))?;
             let finding = details.finding();
-            let detected = format!("detected {after:.1} s after the cluster reported it");
-            let time = Finding::new("detected", Severity::Info, detected);
+            let time = diagnosis::detected(after);
             let work = Work::new(1, "pods");
             Ok(Outcome::Ran(Evidence { work, declared: None, findings: vec![finding, time], artifacts: vec![], fix }))
         }

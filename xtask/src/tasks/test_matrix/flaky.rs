@@ -7,6 +7,7 @@ use super::{Leg, judge, read_cases};
 use crate::config::Flaky;
 use crate::context::Ctx;
 use crate::engine::session::Session;
+use crate::model::FLAKY;
 use crate::report::junit_cases::{Case, Status};
 use crate::tools::command::Command;
 use crate::verdict::{Finding, Severity, Unproven};
@@ -52,7 +53,7 @@ pub fn apply(findings: &mut [Finding], first: &[Case], attempts: &[Vec<Case>], c
         finding.severity = severity;
         let again = leg.again(Some(&finding.rule));
         finding.message = format!(
-            "flaky: failed, then passed in attempt {} on the same inputs{note}\n{}\nagain: {again}",
+            "{FLAKY}failed, then passed in attempt {} on the same inputs{note}\n{}\nagain: {again}",
             passed_in + 2,
             tracebacks(&finding.rule, first, attempts)
         );
