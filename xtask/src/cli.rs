@@ -141,6 +141,18 @@ enum Task {
     },
 }
 
+impl Task {
+    /// The environment that the command line names.
+    fn environment(&self) -> Option<&str> {
+        match self {
+            Self::Smoke(args) => args.environment.as_deref(),
+            Self::Deploy(args) if !args.rehearse => Some(&args.environment),
+            Self::Rollback(args) => Some(&args.environment),
+            _ => None,
+        }
+    }
+}
+
 /// What to do, once the command line is understood.
 pub enum Request {
     /// Print this and be done.
@@ -189,6 +201,7 @@ impl Cli {
             // What the checks left is read, and a run clears the folder that it writes into.
             ctx.out = ctx.store.join(folder);
         }
+        ctx.environment = self.task.environment().map(crate::config::Environment::full_name).map(str::to_owned);
         let actions = ctx.in_actions();
         let plain = actions || ctx.var("TERM") == Some("dumb") || ctx.var("CI").is_some();
         let no_color = ctx.var("NO_COLOR").is_some_and(|value| !value.is_empty());

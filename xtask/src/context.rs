@@ -126,6 +126,8 @@ pub struct Ctx {
     pub started: OffsetDateTime,
     /// Knows the secrets of the environment.
     pub redactor: Redactor,
+    /// The environment that this invocation is about, by the name of its file.
+    pub environment: Option<String>,
 }
 
 /// What the command line says about the places and the profile.
@@ -164,6 +166,7 @@ impl Ctx {
             env,
             started: now,
             redactor,
+            environment: None,
         })
     }
 
@@ -229,6 +232,16 @@ fn released(config_dir: &Path, env: &BTreeMap<String, String>) -> Vec<String> {
     variables.filter_map(|name| env.get(name.trim_end_matches('?')).cloned()).collect()
 }
 
+/// The address of the workflow's run; empty where there is none.
+pub fn run_url(env: &BTreeMap<String, String>) -> String {
+    let var = |name: &str| env.get(name).filter(|value| !value.is_empty());
+    let is_told = env.get("GITHUB_ACTIONS").is_some_and(|value| value == "true");
+    match [var("GITHUB_SERVER_URL"), var("GITHUB_REPOSITORY"), var("GITHUB_RUN_ID")] {
+        [Some(server), Some(repository), Some(id)] if is_told => format!("{server}/{repository}/actions/runs/{id}"),
+        _ => String::new(),
+    }
+}
+
 /// The process's environment and working folder, and the time.
 ///
 /// Variables that are not Unicode are left out: nothing of ours reads them.
@@ -261,6 +274,7 @@ pub mod testing {
             env: BTreeMap::new(),
             started: OffsetDateTime::UNIX_EPOCH,
             redactor: Redactor::default(),
+            environment: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a run's other files tell: read here, from the output folder, and only as far as it is remembered.
 //!
-//! A file counts where a gate that ran names it as its own: then it is of this run, and not of an earlier one.
+//! A file counts where a gate that ran now names it as its own: what was taken from the cache was measured by an earlier
+//! run, and is remembered there.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -63,9 +64,9 @@ pub fn read(out: &Path, report: &Report) -> Artifacts {
     }
 }
 
-/// The gate that proved something and names the file as its own.
+/// The gate that proved something now and names the file as its own.
 fn owner<'a>(report: &'a Report, file: &str) -> Option<&'a GateReport> {
-    let ran = |gate: &&GateReport| gate.verdict != Verdict::DidNotRun;
+    let ran = |gate: &&GateReport| gate.verdict != Verdict::DidNotRun && !gate.cached;
     report.gates.iter().filter(ran).find(|gate| gate.artifacts.iter().any(|artifact| artifact == file))
 }
 

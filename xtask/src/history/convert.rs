@@ -126,3 +126,117 @@ fn of_route(route: &crate::load::summary::Route) -> (String, Route) {
 fn percentiles(trend: Trend) -> Percentiles {
     Percentiles { p50: trend.med, p95: trend.p95, p99: trend.p99 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::Profile;
+    use crate::history::entry::Found;
+    use crate::load::summary;
+    use crate::release::journal;
+    use crate::verdict::{Finding, Severity, Tool, Verdict, Work};
+
+    fn report() -> Report {
+        let flaky = Finding::new("t.py::test_a", Severity::High, format!("{FLAKY}failed, then passed in attempt 2"));
+        let excused = Finding { excused: Some("no fix yet".into()), ..Finding::new("CVE-1", Severity::High, "x") };
+        let gate = |id: &str, findings| GateReport {
+            id: id.into(),
+            verdict: Verdict::Fail,
+            required: true,
+            cached: false,
+            work: Work::new(214, "tests"),
+            tool: Tool::default(),
+            path_tools: vec![],
+            inputs: String::new(),
+            duration_ms: 1200,
+            reason: "é".repeat(LONGEST_REASON + 1),
+            fix: String::new(),
+            findings,
+            artifacts: vec![],
+        };
+        Report {
+            schema: crate::model::SCHEMA.into(),
+            commit: "3e80d21a".repeat(5),
+            dirty: false,
+            task: "ci".into(),
+            profile: Profile::Actions,
+            verdict: Verdict::Fail,
+            started: "2026-11-28T00:41:11.123456789Z".into(),
+            duration_ms: 5000,
+            not_configured: vec![],
+            left_out: vec![],
+            gates: vec![
+                gate("test-matrix/3.11", vec![flaky, excused]),
+                gate("deploy/rollout", vec![diagnosis::detected(4.26)]),
+            ],
+        }
+    }
+
+    fn about() -> About {
+        let (branch, url) = ("develop".into(), "https://github.com/o/r/actions/runs/7".into());
+        About { branch, environment: Some("staging".into()), host: Host::Actions, url, random: [0x3f, 0x2a, 0x91] }
+    }
+
+    #[test]
+    fn a_run_is_one_line_that_can_be_read_again() {
+        let found = entry(&report(), &Artifacts::default(), &about());
+        assert_eq!(found.run, "20261128T004111Z-3e80d21a-ci-3f2a91");
+        assert!(crate::history::store::is_name(&found.run));
+        let gate = &found.gates[0];
+        assert_eq!(gate.findings, Found { high: 1, excused: 1, ..Found::default() });
+        assert_eq!(
+            (gate.flaky.as_slice(), gate.reason.chars().count()),
+            (&["t.py::test_a".to_owned()][..], LONGEST_REASON)
+        );
+        assert_eq!((found.coverage.is_none(), found.environment.as_deref()), (true, Some("staging")));
+        let text = serde_json::to_string(&found).unwrap();
+        assert!(!text.contains('\n') && !text.contains("no fix yet") && !text.contains("then passed"), "{text}");
+        assert_eq!(serde_json::from_str::<Entry>(&text).unwrap(), found);
+        // Whatever a task is called and wherever HEAD is, it is the name of a file.
+        let odd = Report { task: "../x y".into(), commit: String::new(), ..report() };
+        assert_eq!(entry(&odd, &Artifacts::default(), &about()).run, "20261128T004111Z-none-xy-3f2a91");
+    }
+
+    #[test]
+    fn what_was_measured_is_remembered_and_nothing_else() {
+        let trend = |p95| Some(Trend { med: 1.0, p95, p99: p95 * 2.0, ..Trend::default() });
+        let llm = summary::Llm { time_to_first_token: trend(30.0), duration: trend(90.0), ..summary::Llm::default() };
+        let chat = summary::Route { name: "chat".into(), llm: Some(llm.clone()), ..summary::Route::default() };
+        let health = summary::Route { name: "health".into(), duration: trend(4.0), ..summary::Route::default() };
+        let summary = Summary {
+            load: "smoke".into(),
+            requests: 600,
+            duration: trend(10.0),
+            llm: Some(llm),
+            routes: vec![chat, health],
+            ..Summary::default()
+        };
+        let written = Written {
+            environment: "production".into(),
+            entry: journal::Entry { id: "r1".into(), ..journal::Entry::default() },
+            ..Written::default()
+        };
+        let artifacts = Artifacts {
+            coverage: Some(93.5),
+            legs: [("3.11".to_owned(), 92.0)].into(),
+            image: Some(1000),
+            load: Some(("perf".into(), summary)),
+            release: Some(written),
+        };
+        let found = entry(&report(), &artifacts, &about());
+        assert_eq!(found.coverage.unwrap().combined, Some(93.5));
+        assert_eq!(found.image, Some(Image { size_bytes: 1000 }));
+        let load = found.load.unwrap();
+        assert_eq!(load.rest, Some(Percentiles { p50: 1.0, p95: 10.0, p99: 20.0 }));
+        let llm = load.llm.unwrap();
+        assert_eq!((llm.time_to_first_token.unwrap().p95, llm.tokens_per_second), (30.0, None));
+        assert_eq!(
+            (load.routes["chat"].duration.unwrap().p95, load.routes["health"].duration.unwrap().p95),
+            (90.0, 4.0)
+        );
+        let release = found.release.unwrap();
+        assert_eq!((release.detection_ms, release.lead_time_ms), (Some(4300), None));
+        // The release's own file knows better than the command line.
+        assert_eq!(found.environment.as_deref(), Some("production"));
+    }
+}

@@ -183,7 +183,7 @@ pub struct Image {
 /// What a load has measured. The figures of a generator that was unfit are not kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Load {
-    /// The gate that measured it, which says whether it was cached.
+    /// The gate that measured it.
     pub gate: String,
     /// The name of the load profile.
     pub profile: String,

@@ -1,5 +1,7 @@
 //! Runs the gates of a task and reports them: the part that all checking tasks share.
 
+mod remember;
+
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -58,6 +60,8 @@ pub struct Begun {
     pub snapshot: Snapshot,
     /// Every gate, and none green.
     pub report: Report,
+    /// Whether the run becomes a line of the history; a plan alone does not.
+    pub is_remembered: bool,
     began: std::time::Instant,
     alone_here: std::fs::File,
 }
@@ -74,13 +78,19 @@ pub async fn open(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, checks: &Che
     ledger::sweep(&ctx.store, &machine.quiet()).await.into_iter().for_each(|note| events.send(Event::Note(note)));
     let report = begin(ctx, &snapshot, checks);
     events.send(Event::Planned(Box::new(report.clone())));
-    Ok(Begun { machine, snapshot, report, began, alone_here })
+    Ok(Begun { machine, snapshot, report, is_remembered: true, began, alone_here })
 }
 
 impl Begun {
     /// The last event of the run, and what the process ends with.
     pub fn close(mut self, events: &Events, code: Code) -> Done {
         self.report.duration_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let remembered =
+            self.is_remembered.then(|| remember::remember(&self.machine.ctx, &self.report, &self.snapshot.branch));
+        // The verdict is the report's: a history that cannot be written changes nothing of it.
+        if let Some(Err(error)) = remembered {
+            events.send(Event::Note(format!("the history does not have this run: {error:#}")));
+        }
         events.send(Event::Ended(Box::new(self.report)));
         Done { code, _alone_here: Some(self.alone_here) }
     }

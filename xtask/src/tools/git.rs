@@ -257,6 +257,16 @@ fn git_folder(root: &Path) -> Result<PathBuf> {
     Ok(root.join(target))
 }
 
+/// When a commit was made, RFC 3339; `None` where this checkout does not have it.
+pub async fn committed(root: &Path, runner: &Runner, commit: &str) -> Option<String> {
+    if !(7..=64).contains(&commit.len()) || !commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let command = Command::new("git", root).args(["show", "--no-patch", "--format=%cI", commit]);
+    let ended = runner.run(&command).await.ok()?;
+    ended.is_success().then(|| ended.stdout.trim().to_owned()).filter(|time| !time.is_empty())
+}
+
 /// Where branches stand that are named like `origin/main`, as git keeps them, without asking it.
 pub fn refs(root: &Path, names: &[String]) -> Result<BTreeMap<String, String>> {
     let own = git_folder(root)?;
@@ -340,6 +350,7 @@ mod tests {
         repo.git(&["commit", "-qm", "one"]).await;
         let committed = repo.snapshot().await;
         assert!(!committed.dirty && committed.commit.len() == 40);
+        assert!(untracked.branch == committed.branch && !committed.branch.is_empty());
         assert_eq!(untracked.files(&all).unwrap(), committed.files(&all).unwrap());
         // A staged change, then the same path changed again on the disk, then gone.
         repo.write("b.py", "c\n");

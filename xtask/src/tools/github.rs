@@ -21,6 +21,7 @@ use crate::text::Redactor;
 use answer::{Answer, Ask, Next, judge, next_page, pauses};
 
 mod answer;
+mod data;
 mod place;
 mod release;
 mod runs;
@@ -28,6 +29,7 @@ mod settings;
 mod trouble;
 mod wait;
 
+pub use data::{Change, File, Tip};
 pub use place::{API, Repository};
 pub use release::{Deployment, State, Status, Tagged};
 pub use runs::Run;
@@ -199,11 +201,16 @@ impl GitHub {
                 },
             };
             let Some(pause) = pauses.after(pause) else { return Err(why) };
-            let mut cancel = self.cancel.clone();
-            tokio::select! {
-                () = self.wait.sleep(pause) => {}
-                () = cancel.reached(Urgency::Gently) => return Err(Trouble::Interrupted),
-            }
+            self.pause(pause).await?;
+        }
+    }
+
+    /// Waits before the same is tried again, unless somebody stops us.
+    pub async fn pause(&self, time: Duration) -> Result<(), Trouble> {
+        let mut cancel = self.cancel.clone();
+        tokio::select! {
+            () = self.wait.sleep(time) => Ok(()),
+            () = cancel.reached(Urgency::Gently) => Err(Trouble::Interrupted),
         }
     }
 

@@ -51,6 +51,15 @@ struct State {
     faults: VecDeque<Fault>,
     asked: Vec<Asked>,
     page: usize,
+    /// Requests that pass before the next fault.
+    passing: usize,
+    blobs: BTreeMap<String, String>,
+    /// Paths → blobs.
+    trees: BTreeMap<String, BTreeMap<String, String>>,
+    /// Tree and parents.
+    commits: BTreeMap<String, (String, Vec<String>)>,
+    /// A branch that somebody else moves before the next commit is made.
+    moved: Option<String>,
 }
 
 /// It answers as long as the test's process lives.
@@ -81,6 +90,36 @@ impl Hub {
     /// The next request meets this, then the next one that.
     pub fn fails(&self, faults: impl IntoIterator<Item = Fault>) {
         self.state.lock().unwrap().faults.extend(faults);
+    }
+
+    /// So many requests pass before the faults begin.
+    pub fn lets_pass(&self, count: usize) {
+        self.state.lock().unwrap().passing = count;
+    }
+
+    /// Somebody else adds a file to a branch right before the next commit is made.
+    pub fn moves_before_the_next_commit(&self, branch: &str) {
+        self.state.lock().unwrap().moved = Some(branch.to_owned());
+    }
+
+    /// The files of a branch with what they hold.
+    pub fn files(&self, branch: &str) -> BTreeMap<String, String> {
+        let state = self.state.lock().unwrap();
+        let Some((_, commit)) = state.refs.get(&format!("refs/heads/{branch}")) else { return BTreeMap::new() };
+        let tree = &state.trees[&state.commits[commit].0];
+        tree.iter().map(|(path, blob)| (path.clone(), state.blobs[blob].clone())).collect()
+    }
+
+    /// How many commits a branch has, each on the one before.
+    pub fn commits(&self, branch: &str) -> usize {
+        let state = self.state.lock().unwrap();
+        let head = state.refs.get(&format!("refs/heads/{branch}")).map(|(_, commit)| commit.clone());
+        std::iter::successors(head, |commit| state.commits[commit].1.first().cloned()).count()
+    }
+
+    /// A commit of somebody else that adds a file.
+    pub fn has_file(&self, branch: &str, path: &str, text: &str) {
+        self.state.lock().unwrap().adds(branch, path, text);
     }
 
     /// What a path of the repository answers.
@@ -143,7 +182,10 @@ fn serve(stream: TcpStream, address: SocketAddr, state: &Mutex<State>) {
     while let Some(asked) = read(&mut reader) {
         let mut state = state.lock().unwrap();
         state.asked.push(asked.clone());
-        let (status, headers, body) = match state.faults.pop_front() {
+        let is_passing = state.passing > 0;
+        state.passing = state.passing.saturating_sub(1);
+        let fault = if is_passing { None } else { state.faults.pop_front() };
+        let (status, headers, body) = match fault {
             None => state.answer(&asked, address),
             Some(Fault::Instead(status, headers, body)) => (status, headers, body),
             Some(Fault::DoneAndLost) => {
@@ -220,8 +262,12 @@ impl State {
                     return refused(422, "Reference already exists");
                 }
                 let sha = body["sha"].as_str().unwrap().to_owned();
-                self.refs.insert(name.clone(), ("tag".to_owned(), sha.clone()));
-                (201, vec![], json!({"ref": name, "object": {"type": "tag", "sha": sha}}))
+                let kind = if name.starts_with("refs/heads/") { "commit" } else { "tag" };
+                if kind == "commit" && !self.commits.contains_key(&sha) {
+                    return refused(422, "Object does not exist");
+                }
+                self.refs.insert(name.clone(), (kind.to_owned(), sha.clone()));
+                (201, vec![], json!({"ref": name, "object": {"type": kind, "sha": sha}}))
             }
             "POST deployments" => {
                 let id = 1000 + self.deployments.len() as u64;
@@ -240,7 +286,41 @@ impl State {
                 let found: Vec<Value> = self.deployments.iter().rev().filter(fits).cloned().collect();
                 self.paged(asked, 200, json!(found), address)
             }
+            "POST git/blobs" | "POST git/trees" | "POST git/commits" => match self.makes(&asked.path, body) {
+                Some(sha) => (201, vec![], json!({"sha": sha})),
+                None => refused(422, "Invalid tree info"),
+            },
             _ => match route.split_once(' ').unwrap() {
+                ("GET", path) if path.starts_with("git/ref/heads/") => {
+                    match self.refs.get(&path.replacen("git/ref", "refs", 1)) {
+                        Some((kind, sha)) => (200, vec![], json!({"object": {"type": kind, "sha": sha}})),
+                        None => refused(404, "Not Found"),
+                    }
+                }
+                ("PATCH", path) if path.starts_with("git/refs/heads/") => self.moves(&path["git/".len()..], body),
+                ("GET", path) if path.starts_with("git/commits/") => {
+                    match self.commits.get(&path["git/commits/".len()..]) {
+                        Some((tree, _)) => (200, vec![], json!({"tree": {"sha": tree}})),
+                        None => refused(404, "Not Found"),
+                    }
+                }
+                ("GET", path) if path.starts_with("git/trees/") => match self.trees.get(&path["git/trees/".len()..]) {
+                    Some(tree) => {
+                        let node = |(path, blob): (&String, &String)| json!({"path": path, "type": "blob", "mode": "100644", "sha": blob, "size": self.blobs[blob].len()});
+                        (200, vec![], json!({"tree": tree.iter().map(node).collect::<Vec<_>>(), "truncated": false}))
+                    }
+                    None => refused(404, "Not Found"),
+                },
+                ("GET", path) if path.starts_with("git/blobs/") => match self.blobs.get(&path["git/blobs/".len()..]) {
+                    Some(text) => {
+                        use base64::Engine as _;
+                        let content = base64::engine::general_purpose::STANDARD.encode(text);
+                        let lines: Vec<&str> =
+                            content.as_bytes().chunks(60).map(|line| std::str::from_utf8(line).unwrap()).collect();
+                        (200, vec![], json!({"content": lines.join("\n"), "encoding": "base64"}))
+                    }
+                    None => refused(404, "Not Found"),
+                },
                 ("GET", path) if path.starts_with("git/ref/tags/") => {
                     match self.refs.get(&path.replacen("git/ref", "refs", 1)) {
                         Some((kind, sha)) => (200, vec![], json!({"object": {"type": kind, "sha": sha}})),
@@ -262,6 +342,76 @@ impl State {
                 _ => refused(404, "Not Found"),
             },
         }
+    }
+
+    /// An object of git; `None` where it names what is not there.
+    fn makes(&mut self, path: &str, body: &Value) -> Option<String> {
+        let id = |text: &str| sha1_smol::Sha1::from(text).hexdigest();
+        let named = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Some(match path {
+            "git/blobs" => {
+                let text = named(&body["content"]);
+                let sha = id(&text);
+                self.blobs.insert(sha.clone(), text);
+                sha
+            }
+            "git/trees" => {
+                let mut tree = match body["base_tree"].as_str() {
+                    Some(base) => self.trees.get(base)?.clone(),
+                    None => BTreeMap::new(),
+                };
+                for node in body["tree"].as_array()? {
+                    match node["sha"].as_str() {
+                        Some(blob) => {
+                            drop(tree.insert(named(&node["path"]), self.blobs.get_key_value(blob)?.0.clone()))
+                        }
+                        None => drop(tree.remove(node["path"].as_str()?)?),
+                    }
+                }
+                let sha = id(&format!("{tree:?}"));
+                self.trees.insert(sha.clone(), tree);
+                sha
+            }
+            _ => {
+                if let Some(branch) = self.moved.take() {
+                    self.adds(&branch, "runs/somebody-else.json", "{}");
+                }
+                let tree = self.trees.get_key_value(body["tree"].as_str()?)?.0.clone();
+                let parents: Vec<String> = body["parents"].as_array()?.iter().map(named).collect();
+                // Two commits are never the same, for their times differ.
+                let sha = id(&format!("{} {body}", self.commits.len()));
+                self.commits.insert(sha.clone(), (tree, parents));
+                sha
+            }
+        })
+    }
+
+    /// A branch goes forward, or not at all.
+    fn moves(&mut self, name: &str, body: &Value) -> Reply {
+        let sha = body["sha"].as_str().unwrap().to_owned();
+        let Some((_, head)) = self.refs.get(name) else {
+            return (422, vec![], message("Reference does not exist"));
+        };
+        if !self.commits.contains_key(&sha) {
+            return (422, vec![], message("Object does not exist"));
+        }
+        let mut past = std::iter::successors(Some(&sha), |commit| self.commits[*commit].1.first());
+        if !past.any(|commit| commit == head) && body["force"] != true {
+            return (422, vec![], message("Update is not a fast forward"));
+        }
+        self.refs.insert(name.to_owned(), ("commit".to_owned(), sha.clone()));
+        (200, vec![], json!({"object": {"type": "commit", "sha": sha}}))
+    }
+
+    fn adds(&mut self, branch: &str, path: &str, text: &str) {
+        let name = format!("refs/heads/{branch}");
+        let head = self.refs[&name].1.clone();
+        let base = self.commits[&head].0.clone();
+        let blob = self.makes("git/blobs", &json!({"content": text})).unwrap();
+        let change = json!([{"path": path, "sha": blob}]);
+        let tree = self.makes("git/trees", &json!({"base_tree": base, "tree": change})).unwrap();
+        let commit = self.makes("git/commits", &json!({"tree": tree, "parents": [head]})).unwrap();
+        self.refs.insert(name, ("commit".to_owned(), commit));
     }
 
     /// A list, or the list within an answer, page by page; anything else whole.

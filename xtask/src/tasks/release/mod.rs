@@ -177,12 +177,7 @@ fn identity(env: &BTreeMap<String, String>) -> (String, String) {
     let var = |name: &str| env.get(name).filter(|value| !value.is_empty());
     let in_actions = env.get("GITHUB_ACTIONS").is_some_and(|value| value == "true");
     if let (true, Some(actor)) = (in_actions, var("GITHUB_ACTOR")) {
-        let run = [var("GITHUB_SERVER_URL"), var("GITHUB_REPOSITORY"), var("GITHUB_RUN_ID")];
-        let run = match run {
-            [Some(server), Some(repository), Some(id)] => format!("{server}/{repository}/actions/runs/{id}"),
-            _ => String::new(),
-        };
-        return (format!("{actor} (GitHub Actions)"), run);
+        return (format!("{actor} (GitHub Actions)"), crate::context::run_url(env));
     }
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let user = var("USER").or_else(|| var("LOGNAME")).map_or("somebody", String::as_str);

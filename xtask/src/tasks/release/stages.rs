@@ -173,8 +173,9 @@ impl Stages {
         }
     }
 
-    /// A plan alone is complete without the gates after it.
+    /// A plan alone is complete without the gates after it, and is no run that anybody wants to remember.
     pub fn optional_unless_run(&mut self) {
+        self.begun.is_remembered = false;
         let ids: Vec<GateReport> =
             self.begun.report.gates.iter().filter(|gate| gate.verdict == Verdict::DidNotRun).cloned().collect();
         for gate in ids {

@@ -11,8 +11,11 @@ use super::others;
 use super::plan::refused;
 use super::stages::Stages;
 use crate::config::{Environment, Release};
+use crate::disk::write_atomically;
 use crate::engine::session::Session;
 use crate::exit::Code;
+use crate::history::artifacts;
+use crate::history::release::{self, Written};
 use crate::model::GateReport;
 use crate::release::book::Book;
 use crate::release::diagnosis;
@@ -24,6 +27,7 @@ use crate::release::rollout::{Limits, State, Target};
 use crate::release::secrets;
 use crate::release::watch;
 use crate::tools::cancel::Urgency;
+use crate::tools::git;
 use crate::tools::kube::{Kube, Trouble};
 use crate::verdict::{Evidence, Finding, NotRun, Outcome, Unproven, Verdict, Work};
 
@@ -208,7 +212,28 @@ impl Transaction {
         self.entry.reason = self.stages.ctx().redactor.clean(reason).chars().take(1000).collect();
         self.entry.ended = self.now();
         self.entry.steps.push(StepTaken { step: Step::Ended, at: self.now(), note: String::new() });
-        self.write().await
+        let journal = self.write().await?;
+        self.leave_behind(&journal).await;
+        Ok(journal)
+    }
+
+    /// What is remembered of this release beside its journal, for the history: a file in the output folder.
+    async fn leave_behind(&self, journal: &Journal) {
+        let machine = self.stages.steady();
+        let mut before = journal.verified().filter(|entry| entry.id != self.entry.id);
+        let written = Written {
+            schema: release::SCHEMA.to_owned(),
+            environment: self.environment.name.clone(),
+            from: before.next().map(|entry| entry.digest().to_owned()).unwrap_or_default(),
+            committed: git::committed(&machine.ctx.root, &machine.quiet(), &self.entry.commit).await,
+            entry: self.entry.clone(),
+        };
+        let written = serde_json::to_string_pretty(&written).map_err(anyhow::Error::from);
+        let path = machine.ctx.out.join(artifacts::RELEASE);
+        let written = written.and_then(|text| write_atomically(&path, machine.ctx.redactor.redact(&text).as_bytes()));
+        if let Err(error) = written {
+            self.stages.say(format!("the history will lack this release: {error:#}"));
+        }
     }
 
     /// Gives the lock back and ends the run.

@@ -81,6 +81,14 @@ pub enum Trouble {
     /// Git takes no such name for a tag.
     #[error("`{0}` is no name of a tag")]
     TagName(String),
+    /// Others move the branch all the time.
+    #[error("the branch `{branch}` was moved by others {tries} times in a row")]
+    Contended {
+        /// The branch.
+        branch: String,
+        /// How often it was tried.
+        tries: u32,
+    },
     /// Somebody stopped us.
     #[error("interrupted")]
     Interrupted,
@@ -106,6 +114,7 @@ impl Trouble {
             Self::Limited(_) => "wait until then, or use another token",
             Self::TagTaken { .. } => "find out who set it; a tag of a release is never moved",
             Self::TagName(_) => "see `git help check-ref-format` for what a name may be",
+            Self::Contended { .. } => "find out who writes to it all the time, then run it again",
             Self::Interrupted => "run it again",
         };
         text.to_owned()
