@@ -14,8 +14,8 @@ use crate::exit::{Code, UsageError};
 use crate::report::{self, Display};
 use crate::tasks::checks::{self, Checks, Done};
 use crate::tasks::{
-    bench, cache, ci, cluster, container, docs, doctor, evidence, integration, logs, perf, policy, pre_commit, release,
-    sbom, scan, self_test, signing, smoke, status, test_matrix, tools,
+    bench, cache, ci, cluster, container, docs, doctor, evidence, history, integration, logs, perf, policy, pre_commit,
+    release, sbom, scan, self_test, signing, smoke, status, test_matrix, tools,
 };
 use crate::tools::cancel::Cancel;
 use crate::tools::environment;
@@ -42,7 +42,7 @@ struct Global {
     #[arg(long, global = true)]
     json: bool,
     /// Where reports go [default: target/xtask/out; target/xtask/release for container push, sign, verify;
-    /// target/xtask/rehearsal/out for deploy --rehearse]
+    /// target/xtask/rehearsal/out for deploy --rehearse; target/xtask/history/out for history]
     #[arg(long, global = true, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Where pipeline.toml is [default: xtask/config]
@@ -116,6 +116,9 @@ enum Task {
     /// Put the evidence of releases into one signed file, and verify such a file
     #[command(subcommand)]
     Evidence(evidence::Args),
+    /// The runs that are remembered: to the data branch, back from it, and out to Prometheus
+    #[command(subcommand)]
+    History(history::Args),
     /// Say what this machine has, what is missing, and the command that gets it; or whether GitHub's settings are right
     Doctor(doctor::Args),
     /// Say what runs in an environment, since when, by whom, verified or not, and what drifted
@@ -193,6 +196,7 @@ impl Cli {
         let own_folder = match &self.task {
             _ if is_release => Some(signing::FOLDER),
             Task::Deploy(args) if args.rehearse => Some(release::rehearse::OUT),
+            Task::History(_) => Some(history::OUT),
             _ => None,
         };
         let own_folder = own_folder.filter(|_| out.is_none());
@@ -243,7 +247,7 @@ impl Run {
             // Their plan asks the cluster.
             Task::Deploy(release::DeployArgs { rehearse: false, .. }) | Task::Rollback(_) => Ok(None),
             // Those who only ask change nothing.
-            Task::Status(_) | Task::Logs(_) => Ok(None),
+            Task::Status(_) | Task::Logs(_) | Task::History(history::Args::Export(_)) => Ok(None),
             _ if self.dry_run && !matches!(self.task, Task::Bench { .. }) => {
                 ci::render(ctx, &self.gates()?, ci::Format::Text).map(Some)
             }
@@ -277,6 +281,7 @@ impl Run {
             Task::Rollback(args) => release::rollback::gates(args),
             Task::Cluster(args) => cluster::plan(ctx, args)?,
             Task::Evidence(args) => evidence::plan(ctx, args)?,
+            Task::History(args) => history::plan(ctx, args)?,
             Task::Doctor(args) => doctor::plan(ctx, *args)?,
             Task::SelfTest => self_test::plan(ctx),
             Task::Ci(_) | Task::Cache(_) => ci::all_gates(ctx),
@@ -320,6 +325,10 @@ impl Run {
             }
             Task::Cluster(_) => self.check("cluster", false, cancel, events).await?,
             Task::Evidence(_) => self.check("evidence", false, cancel, events).await?,
+            Task::History(history::Args::Export(args)) => {
+                return Ok(answered(history::export(ctx, args, self.dry_run)?).into());
+            }
+            Task::History(_) => self.check(history::TASK, false, cancel, events).await?,
             Task::Doctor(_) => self.check("doctor", false, cancel, events).await?,
             Task::Status(args) => {
                 let answer = status::run(ctx, cancel, args, self.display.json).await?;

@@ -17,6 +17,7 @@ mod canary;
 mod container;
 mod environment;
 mod github;
+mod history;
 mod integration;
 mod perf;
 mod policy;
@@ -31,6 +32,7 @@ pub use canary::{Canary, FEWEST_REQUESTS, Limits};
 pub use container::{Container, StandIn};
 pub use environment::{Environment, is_http};
 pub use github::{Github, Guarded, Permissions};
+pub use history::History;
 pub use integration::Integration;
 pub use perf::{Executor, Load, Perf, Scenario, Stage};
 pub use policy::{Ignore, Licences, Policy, Vulnerabilities};
@@ -100,6 +102,8 @@ pub struct Config {
     pub signing: Option<Signing>,
     /// What the settings of the repository on GitHub have to be.
     pub github: Option<Github>,
+    /// Where the runs of all machines are remembered.
+    pub history: Option<History>,
     /// What breaks a gate that scans.
     #[serde(default)]
     pub policy: Policy,
@@ -342,6 +346,7 @@ impl Config {
         self.registry.as_ref().map_or(Ok(()), Registry::check)?;
         self.signing.as_ref().map_or(Ok(()), Signing::check)?;
         self.github.as_ref().map_or(Ok(()), Github::check)?;
+        self.history.as_ref().map_or(Ok(()), |history| history.check(self.github.as_ref()))?;
         self.container.as_ref().map_or(Ok(()), Container::check)?;
         if self.container.is_some() && self.service.is_none() {
             return Err("[container] needs [service]".into());

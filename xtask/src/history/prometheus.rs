@@ -310,3 +310,165 @@ const OUTCOMES: [(Outcome, &str); 5] = [
     (Outcome::Failed, "failed"),
     (Outcome::Interrupted, "interrupted"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::entry::{Coverage, Found, Image, Llm};
+    use super::super::release::Release;
+    use super::super::testing::{entry, gate};
+    use super::*;
+    use crate::release::journal::Kind;
+    use time::macros::datetime;
+
+    const NOW: OffsetDateTime = datetime!(2026-11-21 10:00 UTC);
+
+    /// One of everything.
+    fn history() -> Vec<Entry> {
+        let percentiles = Some(Percentiles { p50: 10.0, p95: 20.0, p99: 30.0 });
+        let llm = Llm {
+            duration: percentiles,
+            time_to_first_token: percentiles,
+            time_between_tokens: percentiles,
+            tokens_per_second: percentiles,
+        };
+        let load = Load {
+            gate: "perf".into(),
+            profile: "smoke".into(),
+            engine: "builtin".into(),
+            requests: 600,
+            rate: 39.9,
+            failed_rate: 0.01,
+            rest: percentiles,
+            llm: Some(llm),
+            routes: BTreeMap::new(),
+        };
+        let found = Found { high: 2, excused: 1, ..Found::default() };
+        let red = Gate { findings: found, verdict: Verdict::Fail, duration_ms: 1500, ..gate("scan/deps") };
+        let cached = Gate { cached: true, duration_ms: 9999, flaky: vec!["t".into()], ..gate("scan/deps") };
+        let nothing = Gate { verdict: Verdict::DidNotRun, duration_ms: 7777, ..gate("scan/deps") };
+        let release = Release {
+            id: "r1".into(),
+            environment: "production".into(),
+            kind: Kind::Release,
+            outcome: Outcome::Verified,
+            started: "2026-11-20T10:00:00Z".into(),
+            applied: Some("2026-11-20T10:01:00Z".into()),
+            ended: "2026-11-20T10:05:00Z".into(),
+            lead_time_ms: Some(3_600_000),
+            ..Release::default()
+        };
+        let failed = Release {
+            id: "r2".into(),
+            outcome: Outcome::Failed,
+            restored: "r1".into(),
+            started: "2026-11-20T11:00:00Z".into(),
+            applied: Some("2026-11-20T11:01:00Z".into()),
+            ended: "2026-11-20T11:03:30Z".into(),
+            detection_ms: Some(4300),
+            restore_ms: Some(30_000),
+            lead_time_ms: None,
+            ..release.clone()
+        };
+        vec![
+            Entry {
+                gates: vec![red],
+                coverage: Some(Coverage { combined: Some(93.5), legs: [("3.11".to_owned(), 92.0)].into() }),
+                image: Some(Image { size_bytes: 1000 }),
+                load: Some(load),
+                ..entry(1)
+            },
+            Entry { gates: vec![cached], release: Some(release), ..entry(2) },
+            Entry { gates: vec![nothing], release: Some(failed), verdict: Verdict::Fail, ..entry(3) },
+        ]
+    }
+
+    /// A reader that takes nothing but what the format's description allows, and what promtool's lint asks for.
+    fn read(text: &str) -> BTreeMap<String, f64> {
+        let (mut samples, mut family, mut families) = (BTreeMap::new(), String::new(), BTreeSet::new());
+        assert!(text.is_empty() || text.ends_with('\n'));
+        let is_name = |name: &str| {
+            !name.starts_with(|c: char| c.is_ascii_digit())
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        };
+        for line in text.lines() {
+            if let Some(help) = line.strip_prefix("# HELP ") {
+                family = help.split_once(' ').unwrap().0.to_owned();
+                assert!(families.insert(family.clone()), "{family} stands twice");
+                assert!(!["_total", "_count", "_sum", "_bucket"].iter().any(|end| family.ends_with(end)), "{family}");
+                continue;
+            }
+            if let Some(kind) = line.strip_prefix("# TYPE ") {
+                assert_eq!(kind, format!("{family} gauge"));
+                continue;
+            }
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+            assert!(name == family && is_name(name), "{line}");
+            let mut rest = labels;
+            while rest != "}" {
+                let (label, after) = rest.split_once("=\"").unwrap();
+                assert!(is_name(label) && !label.starts_with("__"), "{line}");
+                let mut escaped = false;
+                let end = after.find(|c| {
+                    let is_end = c == '"' && !escaped;
+                    assert!(!escaped || "\\\"n".contains(c), "{line}");
+                    escaped = c == '\\' && !escaped;
+                    is_end
+                });
+                rest = after[end.unwrap() + 1..].strip_prefix(',').unwrap_or(&after[end.unwrap() + 1..]);
+            }
+            assert!(samples.insert(series.to_owned(), value.parse().unwrap()).is_none(), "{series} stands twice");
+        }
+        samples
+    }
+
+    #[test]
+    fn every_metric_can_come_and_has_the_figure() {
+        let text = render(&history(), NOW);
+        let samples = read(&text);
+        for (name, _) in FAMILIES {
+            assert!(samples.keys().any(|series| series.split('{').next() == Some(name)), "{name} never comes");
+        }
+        let gate = "gate=\"scan/deps\",host=\"laptop\"";
+        for (series, expected) in [
+            ("forge_history_newest_run_timestamp_seconds".to_owned(), 1_793_491_380.0),
+            ("forge_runs{task=\"ci\",host=\"laptop\",verdict=\"pass\"}".to_owned(), 2.0),
+            (format!("forge_gate_runs{{{gate},verdict=\"did_not_run\"}}"), 1.0),
+            // Neither the cached one nor the one that did not run took that long.
+            (format!("forge_gate_duration_seconds{{{gate},stat=\"p95\"}}"), 1.5),
+            (format!("forge_gate_cached_ratio{{{gate}}}"), 1.0 / 3.0),
+            (format!("forge_gate_last_verdict{{{gate},verdict=\"did_not_run\"}}"), 1.0),
+            (format!("forge_gate_last_verdict{{{gate},verdict=\"pass\"}}"), 0.0),
+            // Of the newest that looked, which was the cached one.
+            (format!("forge_gate_findings{{{gate},severity=\"high\"}}"), 0.0),
+            (format!("forge_gate_flaky_tests{{{gate}}}"), 1.0),
+            ("forge_coverage_ratio{leg=\"combined\",host=\"laptop\"}".to_owned(), 0.935),
+            ("forge_release_lead_time_seconds{environment=\"production\",stat=\"median\"}".to_owned(), 3600.0),
+            ("forge_release_failure_ratio{environment=\"production\"}".to_owned(), 0.5),
+            ("forge_release_restore_seconds{environment=\"production\",stat=\"longest\"}".to_owned(), 150.0),
+            ("forge_release_detection_seconds{environment=\"production\"}".to_owned(), 4.3),
+            ("forge_release_last_outcome{environment=\"production\",outcome=\"failed\"}".to_owned(), 1.0),
+        ] {
+            assert_eq!(samples.get(&series), Some(&expected), "{series}\n{text}");
+        }
+    }
+
+    #[test]
+    fn an_empty_history_has_no_figure_and_an_old_one_no_count() {
+        assert_eq!(render(&[], NOW), "");
+        let samples = read(&render(&history(), NOW + 2 * WINDOW));
+        assert!(!samples.keys().any(|series| series.starts_with("forge_gate_runs")), "{samples:?}");
+        assert!(samples.keys().any(|series| series.starts_with("forge_gate_last_verdict")));
+        assert!(!samples.keys().any(|series| series.starts_with("forge_release_lead_time")));
+    }
+
+    #[test]
+    fn a_name_from_outside_stays_within_its_quotes() {
+        let odd = Entry { gates: vec![gate("a\\b\"c\nd{e=\"f\"} 1")], ..entry(1) };
+        let text = render(&[odd], NOW);
+        assert!(text.contains("gate=\"a\\\\b\\\"c\\nd{e=\\\"f\\\"} 1\""), "{text}");
+        assert!(!read(&text).is_empty());
+    }
+}

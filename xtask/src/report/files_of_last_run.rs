@@ -16,7 +16,9 @@ pub fn remove(out: &Path) {
             let _gone = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
         }
     }
-    for name in ["report.json", "junit.xml", "summary.md", "coverage.xml", "results.sarif", "release.json"] {
+    for name in
+        ["report.json", "junit.xml", "summary.md", "coverage.xml", "results.sarif", "release.json", "history.jsonl"]
+    {
         let _gone = std::fs::remove_file(out.join(name));
     }
 }

@@ -85,8 +85,9 @@ impl Begun {
     /// The last event of the run, and what the process ends with.
     pub fn close(mut self, events: &Events, code: Code) -> Done {
         self.report.duration_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let is_remembered = self.is_remembered && self.report.task != super::history::TASK;
         let remembered =
-            self.is_remembered.then(|| remember::remember(&self.machine.ctx, &self.report, &self.snapshot.branch));
+            is_remembered.then(|| remember::remember(&self.machine.ctx, &self.report, &self.snapshot.branch));
         // The verdict is the report's: a history that cannot be written changes nothing of it.
         if let Some(Err(error)) = remembered {
             events.send(Event::Note(format!("the history does not have this run: {error:#}")));

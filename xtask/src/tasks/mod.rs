@@ -13,6 +13,7 @@ pub mod container;
 pub mod docs;
 pub mod doctor;
 pub mod evidence;
+pub mod history;
 pub mod integration;
 pub mod logs;
 pub mod perf;

@@ -346,7 +346,7 @@ impl State {
 
     /// An object of git; `None` where it names what is not there.
     fn makes(&mut self, path: &str, body: &Value) -> Option<String> {
-        let id = |text: &str| sha1_smol::Sha1::from(text).hexdigest();
+        let id = |text: &str| sha1_smol::Sha1::from(text).digest().to_string();
         let named = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         Some(match path {
             "git/blobs" => {

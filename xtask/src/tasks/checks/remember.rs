@@ -3,11 +3,15 @@
 use anyhow::Result;
 
 use crate::context::Ctx;
+use crate::disk::write_atomically;
 use crate::history::convert::{self, About};
 use crate::history::entry::Host;
 use crate::history::{artifacts, store};
 use crate::model::Report;
 use crate::text::clean;
+
+/// The line of a run beside its report, relative to the output folder.
+const FILE: &str = "history.jsonl";
 
 /// Appends the run. `branch` is what git says.
 pub fn remember(ctx: &Ctx, report: &Report, branch: &str) -> Result<()> {
@@ -22,6 +26,8 @@ pub fn remember(ctx: &Ctx, report: &Report, branch: &str) -> Result<()> {
     };
     let entry = convert::entry(report, &artifacts::read(&ctx.out, report), &about);
     let text = ctx.redactor.redact(&serde_json::to_string(&entry)?);
+    // Beside the report too: whoever takes it to another machine takes this along.
+    write_atomically(&ctx.out.join(FILE), format!("{text}\n").as_bytes())?;
     store::append(&ctx.store.join(store::FOLDER), &entry.run, &text)
 }
 
