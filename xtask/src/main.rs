@@ -45,6 +45,9 @@ fn execute() -> Result<Code> {
     runtime.shutdown_background();
     let written = reporter.finish();
     let done = ran?;
+    if let Some(why) = &done.forgotten {
+        report::print_error(&format!("the history does not have this run: {why:#}\n"));
+    }
     written?;
     Ok(done.code)
 }

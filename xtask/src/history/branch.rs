@@ -131,8 +131,10 @@ fn name_in<'a>(file: &'a File, folder: &str, ending: &str) -> Option<&'a str> {
 fn packable<'a>(singles: &[&'a File], now: OffsetDateTime) -> Vec<&'a File> {
     let format = format_description!("[year][month][day]T[hour][minute][second]");
     let youngest = (now - YOUNG).to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default();
+    // One that no reader takes would stand in the way of all after it.
+    let is_read = |file: &&File| file.size <= LONGEST_LINE as u64;
     let is_old = |file: &&File| name_in(file, RUNS, ".json").is_some_and(|run| run < youngest.as_str());
-    let mut old: Vec<&File> = singles.iter().copied().filter(is_old).collect();
+    let mut old: Vec<&File> = singles.iter().copied().filter(is_old).filter(is_read).collect();
     old.sort_by(|one, other| one.path.cmp(&other.path));
     let mut bytes = 0;
     old.into_iter()

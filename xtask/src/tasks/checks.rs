@@ -43,12 +43,14 @@ pub struct Checks {
 pub struct Done {
     /// The exit code.
     pub code: Code,
+    /// Why the history does not have this run, where it should.
+    pub forgotten: Option<anyhow::Error>,
     _alone_here: Option<std::fs::File>,
 }
 
 impl From<Code> for Done {
     fn from(code: Code) -> Self {
-        Self { code, _alone_here: None }
+        Self { code, forgotten: None, _alone_here: None }
     }
 }
 
@@ -85,15 +87,13 @@ impl Begun {
     /// The last event of the run, and what the process ends with.
     pub fn close(mut self, events: &Events, code: Code) -> Done {
         self.report.duration_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        events.send(Event::Ended(Box::new(self.report.clone())));
+        // The reporter writes its files meanwhile. The verdict is the report's: a history that cannot be written changes
+        // nothing of it.
         let is_remembered = self.is_remembered && self.report.task != super::history::TASK;
-        let remembered =
-            is_remembered.then(|| remember::remember(&self.machine.ctx, &self.report, &self.snapshot.branch));
-        // The verdict is the report's: a history that cannot be written changes nothing of it.
-        if let Some(Err(error)) = remembered {
-            events.send(Event::Note(format!("the history does not have this run: {error:#}")));
-        }
-        events.send(Event::Ended(Box::new(self.report)));
-        Done { code, _alone_here: Some(self.alone_here) }
+        let remember = || remember::remember(&self.machine.ctx, &self.report, &self.snapshot.branch);
+        let forgotten = is_remembered.then(remember).and_then(Result::err);
+        Done { code, forgotten, _alone_here: Some(self.alone_here) }
     }
 }
 

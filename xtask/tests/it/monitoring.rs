@@ -174,6 +174,21 @@ fn what_kustomize_makes_of_it_is_what_sidecar_and_operator_look_for() {
         let overlay = namespace.as_str().unwrap().replacen("forge-", "k8s/overlays/", 1);
         assert!(read(&format!("{overlay}/kustomization.yaml")).contains(namespace.as_str().unwrap()));
     }
+    // The operator's own schemas, which refuse a field that they do not know.
+    let schemas: Value = serde_json::from_str(include_str!("../schemas/prometheus-operator-0.79.2.json")).unwrap();
+    let refuses = |object: &Value| {
+        let kind = format!("{}/{}", object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap());
+        let schema = jsonschema::validator_for(&schemas[&kind]).unwrap();
+        schema.iter_errors(object).map(|error| error.to_string()).collect::<Vec<_>>()
+    };
+    let theirs: Vec<&Value> = objects.iter().filter(|object| object["kind"] != "ConfigMap").collect();
+    assert_eq!(theirs.len(), 3);
+    for object in theirs {
+        assert_eq!(refuses(object), [""; 0]);
+        let mut wrong = object.clone();
+        wrong["spec"]["intervall"] = json!("5m");
+        assert_eq!(refuses(&wrong).len(), 1, "{wrong}");
+    }
     // Prometheus' namespace is one that the backend lets in.
     assert!(read("k8s/base/networkpolicy.yaml").contains("monitoring]"));
 }

@@ -250,10 +250,14 @@ fn a_release_is_one_at_a_time_and_never_cancelled() {
     for trigger in ["workflow_run:", "pull_request", "schedule:", "repository_dispatch:"] {
         assert!(!text.lines().any(|line| line.trim_start().starts_with(trigger)), "{trigger}");
     }
-    // The environment, and with it the approval, is of the one job.
-    let jobs: Vec<&str> = text.split("\njobs:\n").nth(1).unwrap().lines().collect();
-    assert_eq!(jobs.iter().filter(|line| line.starts_with("  ") && !line.starts_with("   ")).count(), 1);
-    assert!(text.contains("    environment:\n      name: ${{ inputs.environment }}\n"));
+    // The environment, and with it the approval, is of the one job that releases; the other one remembers.
+    let jobs = text.split("\njobs:\n").nth(1).unwrap().lines();
+    let jobs: Vec<&str> =
+        jobs.filter(|line| line.starts_with("  ") && !line.starts_with("   ") && !line.starts_with("  #")).collect();
+    assert_eq!(jobs, ["  release:", "  history:"]);
+    let (release, history) = text.split_once("\n  history:\n").unwrap();
+    assert!(release.contains("    environment:\n      name: ${{ inputs.environment }}\n"));
+    assert!(!history.contains("environment:\n") && !history.contains("secrets."));
     assert_eq!(text.matches("id-token: write").count(), 1);
     assert_eq!(text.matches("${{ inputs.version }}").count(), 1, "only in `env:`");
 

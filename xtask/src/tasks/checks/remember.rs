@@ -1,9 +1,8 @@
-//! A run that has ended becomes a line of the history, before its reporter writes the last file.
+//! A run that has ended becomes a line of the history, while its reporter writes the last files.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::context::Ctx;
-use crate::disk::write_atomically;
 use crate::history::convert::{self, About};
 use crate::history::entry::Host;
 use crate::history::{artifacts, store};
@@ -27,7 +26,7 @@ pub fn remember(ctx: &Ctx, report: &Report, branch: &str) -> Result<()> {
     let entry = convert::entry(report, &artifacts::read(&ctx.out, report), &about);
     let text = ctx.redactor.redact(&serde_json::to_string(&entry)?);
     // Beside the report too: whoever takes it to another machine takes this along.
-    write_atomically(&ctx.out.join(FILE), format!("{text}\n").as_bytes())?;
+    std::fs::write(ctx.out.join(FILE), format!("{text}\n")).with_context(|| format!("cannot write `{FILE}`"))?;
     store::append(&ctx.store.join(store::FOLDER), &entry.run, &text)
 }
 

@@ -15,6 +15,7 @@ use crate::config::Tests;
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs, action};
 use crate::engine::session::Session;
+use crate::history::artifacts::leg_file;
 use crate::report::junit_cases;
 use crate::tools::command::Command;
 use crate::tools::environment::Spec;
@@ -146,7 +147,8 @@ impl Leg {
             .args(["-o".to_owned(), format!("junit_suite_name={}", self.python)])
             .args(["-o".to_owned(), format!("cache_dir={}", cache.display())])
             .args([format!("--junitxml={}", ctx.out.join(junit).display())])
-            .args([format!("--cov={}", self.tests.package), "--cov-report=".to_owned()])
+            .args([format!("--cov={}", self.tests.package)])
+            .args([format!("--cov-report=xml:{}", ctx.out.join(leg_file(&self.python)).display())])
             .args(more.iter().cloned())
             .env("COVERAGE_FILE", ctx.out.join(self.coverage_file()))
             .env("PYTHONPYCACHEPREFIX", ctx.store.join("pycache").join(&self.python))
@@ -175,6 +177,8 @@ async fn run(session: Session, leg: Leg) -> Result<Outcome, Unproven> {
     };
     let junit = session.artifact(&leg.junit(1))?;
     session.artifact(&leg.coverage_file())?;
+    let own = leg_file(&leg.python);
+    let own_path = session.artifact(&own)?;
     let command = with_redis(leg.pytest(session.ctx(), &leg.junit(1), &leg.more));
     let ended = session.step(&command).await?;
     let place = judge::Place { ctx: session.ctx(), directory: &leg.tests.directory };
@@ -193,6 +197,8 @@ async fn run(session: Session, leg: Leg) -> Result<Outcome, Unproven> {
     let mut findings = judge::findings(&first, &place, &leg);
     flaky::apply(&mut findings, &first, &attempts, session.ctx(), &leg);
     let mut artifacts = vec![leg.junit(1), leg.coverage_file()];
+    // Without a line to cover there is none, and the combined coverage is what judges.
+    artifacts.extend(own_path.is_file().then_some(own));
     artifacts.extend((2..).take(attempts.len()).map(|attempt| leg.junit(attempt)));
     let failed = first.iter().filter(|case| judge::is_bad(case)).collect::<Vec<_>>();
     let fix = match failed.as_slice() {

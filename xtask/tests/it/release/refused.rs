@@ -32,8 +32,17 @@ fn a_first_release_that_fails_is_scaled_to_nothing_and_says_why() {
     let last = site.journal().pop().unwrap();
     assert_eq!((last.outcome, last.restored.as_str()), (Outcome::Failed, ""));
     assert_eq!(site.holder(), None);
+    let told = site.remembered().pop().unwrap();
+    assert_eq!((told.id.as_str(), told.outcome, told.from.as_str()), (last.id.as_str(), Outcome::Failed, ""));
+    assert!(told.applied.is_some() && told.detection_ms.is_some(), "{told:?}");
+    assert_eq!((told.restore_ms, told.lead_time_ms), (None, None), "{told:?}");
     // Its end is not the last word.
     site.release("2");
+    let told = site.remembered().pop().unwrap();
+    assert_eq!(
+        (told.outcome, told.environment.as_str(), told.digest.as_str()),
+        (Outcome::Verified, "staging", last.digest())
+    );
 }
 
 /// A load that has figures of no answer of a language model, for which pipeline.toml has thresholds.
@@ -62,5 +71,11 @@ fn a_verification_that_cannot_run_is_no_failure_and_no_success() {
     let last = site.journal().pop().unwrap();
     assert_eq!(last.outcome, Outcome::NotVerified);
     assert!(!last.restored.is_empty());
+    let told = site.remembered().pop().unwrap();
+    assert_eq!(
+        (told.outcome, &told.restored, told.from.as_str()),
+        (Outcome::NotVerified, &last.restored, last.digest())
+    );
+    assert!(told.restore_ms.is_some_and(|took| took > 0), "{told:?}");
     site.assert_serves("1");
 }

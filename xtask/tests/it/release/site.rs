@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use xtask::release::faults::{self, Subject};
+use xtask::history::release::Release;
 use xtask::release::journal::{Entry, Journal};
 use xtask::services::cluster::State;
 use xtask::services::cluster::state::Phase;
@@ -295,6 +296,12 @@ impl Site {
         let map = self.object(&["configmap", "forge-releases"]);
         let text = map["data"]["journal.json"].as_str().unwrap_or("{}").to_owned();
         serde_json::from_str::<Journal>(&text).unwrap().entries
+    }
+
+    /// The releases that the history of this checkout has, the oldest first.
+    pub fn remembered(&self) -> Vec<Release> {
+        let runs = xtask::history::store::read(&self.path().join("target/xtask")).unwrap();
+        runs.entries.into_iter().filter_map(|entry| entry.release).collect()
     }
 
     /// Who holds the lock.
