@@ -14,6 +14,7 @@ pub mod expect;
 pub mod history;
 pub mod load;
 pub mod model;
+pub mod page;
 pub mod policy;
 pub mod release;
 pub mod report;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::load::summary::{Point, Second, Summary};
+use crate::page::digits;
 
 /// One picture.
 #[derive(Clone, Debug)]
@@ -67,20 +68,6 @@ impl Chart {
         let all: Vec<String> = self.series.iter().map(range).collect();
         format!("In {}: {}.", self.unit, all.join(", "))
     }
-}
-
-/// Three digits that mean something, and all of a large number.
-pub fn digits(value: f64) -> String {
-    match value.abs() {
-        0.0 => "0".to_owned(),
-        size if size < 10.0 => trimmed(format!("{value:.2}")),
-        size if size < 100.0 => trimmed(format!("{value:.1}")),
-        _ => format!("{value:.0}"),
-    }
-}
-
-fn trimmed(text: String) -> String {
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// The pictures of a run, in the order of the page.
@@ -210,15 +197,6 @@ fn first_token(summary: &Summary) -> Chart {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn digits_are_few() {
-        for (value, text) in
-            [(0.0, "0"), (0.123, "0.12"), (9.5, "9.5"), (12.34, "12.3"), (1000.4, "1000"), (100.0, "100")]
-        {
-            assert_eq!(digits(value), text);
-        }
-    }
 
     #[test]
     fn both_lines_of_the_percentiles_share_their_places() {

@@ -2,36 +2,9 @@
 
 use maud::{Markup, html};
 
-use super::charts::{Along, Chart, digits};
+use super::charts::{Along, Chart};
 use crate::load::summary::{Judged, Llm, Summary, Trend};
-
-/// No figure.
-const NONE: &str = "–";
-
-fn shown(value: Option<f64>) -> String {
-    value.map_or(NONE.to_owned(), digits)
-}
-
-/// A table that can be scrolled by keyboard where it is too wide or too long.
-fn table(name: &str, head: &[&str], rows: &[Vec<String>]) -> Markup {
-    html! {
-        div.wide tabindex="0" role="region" aria-label=(name) {
-            table {
-                caption { (name) }
-                thead { tr { @for cell in head { th scope="col" { (cell) } } } }
-                tbody {
-                    @for row in rows {
-                        tr {
-                            @for (index, cell) in row.iter().enumerate() {
-                                @if index == 0 { th scope="row" { (cell) } } @else { td { (cell) } }
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
+use crate::page::{digits, shown, table};
 
 /// Each threshold with what was measured.
 pub fn thresholds(summary: &Summary) -> Markup {
