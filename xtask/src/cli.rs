@@ -14,8 +14,8 @@ use crate::exit::{Code, UsageError};
 use crate::report::{self, Display};
 use crate::tasks::checks::{self, Checks, Done};
 use crate::tasks::{
-    bench, cache, ci, cluster, container, docs, doctor, evidence, history, integration, logs, perf, policy, pre_commit,
-    release, sbom, scan, self_test, signing, smoke, status, test_matrix, tools,
+    bench, cache, ci, cluster, container, dashboard, docs, doctor, evidence, history, integration, logs, perf, policy,
+    pre_commit, release, sbom, scan, self_test, signing, smoke, status, test_matrix, tools,
 };
 use crate::tools::cancel::Cancel;
 use crate::tools::environment;
@@ -42,7 +42,8 @@ struct Global {
     #[arg(long, global = true)]
     json: bool,
     /// Where reports go [default: target/xtask/out; target/xtask/release for container push, sign, verify;
-    /// target/xtask/rehearsal/out for deploy --rehearse; target/xtask/history/out for history]
+    /// target/xtask/rehearsal/out for deploy --rehearse; target/xtask/history/out for history;
+    /// target/xtask/dashboard for dashboard]
     #[arg(long, global = true, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Where pipeline.toml is [default: xtask/config]
@@ -125,6 +126,8 @@ enum Task {
     Status(status::Args),
     /// Show what all pods of an environment say
     Logs(logs::Args),
+    /// Show how the pipeline is doing, as one page: what passes, what it costs, what is found, what is released
+    Dashboard(dashboard::Args),
     /// Check the pipeline's own code: format, lints, tests
     SelfTest,
     /// Look after the stored results
@@ -197,6 +200,7 @@ impl Cli {
             _ if is_release => Some(signing::FOLDER),
             Task::Deploy(args) if args.rehearse => Some(release::rehearse::OUT),
             Task::History(_) => Some(history::OUT),
+            Task::Dashboard(args) if !args.site => Some(dashboard::FOLDER),
             _ => None,
         };
         let own_folder = own_folder.filter(|_| out.is_none());
@@ -244,10 +248,13 @@ impl Run {
             Task::Docs { serve: true } if self.dry_run => {
                 Ok(docs::serve(ctx).map(|(_, command)| format!("$ {command}\n")))
             }
+            Task::Dashboard(args) if self.dry_run && !self.display.json => {
+                Ok(Some(format!("writes `{}`\n", args.page(ctx).display())))
+            }
             // Their plan asks the cluster.
             Task::Deploy(release::DeployArgs { rehearse: false, .. }) | Task::Rollback(_) => Ok(None),
             // Those who only ask change nothing.
-            Task::Status(_) | Task::Logs(_) | Task::History(history::Args::Export(_)) => Ok(None),
+            Task::Status(_) | Task::Logs(_) | Task::Dashboard(_) | Task::History(history::Args::Export(_)) => Ok(None),
             _ if self.dry_run && !matches!(self.task, Task::Bench { .. }) => {
                 ci::render(ctx, &self.gates()?, ci::Format::Text).map(Some)
             }
@@ -285,7 +292,9 @@ impl Run {
             Task::Doctor(args) => doctor::plan(ctx, *args)?,
             Task::SelfTest => self_test::plan(ctx),
             Task::Ci(_) | Task::Cache(_) => ci::all_gates(ctx),
-            Task::Status(_) | Task::Logs(_) | Task::Bench { .. } | Task::Completions { .. } => vec![],
+            Task::Status(_) | Task::Logs(_) | Task::Dashboard(_) | Task::Bench { .. } | Task::Completions { .. } => {
+                vec![]
+            }
         })
     }
 
@@ -335,6 +344,14 @@ impl Run {
                 return Ok(answered(answer.map(|text| report::print(&text))).into());
             }
             Task::Logs(args) => return Ok(answered(logs::run(ctx, cancel, events, args).await?).into()),
+            Task::Dashboard(args) => {
+                let said = dashboard::run(ctx, cancel, args, self.display.json).await?;
+                return Ok(answered(said.map(|said| {
+                    report::print_error(&said.aside);
+                    report::print(&said.answer);
+                }))
+                .into());
+            }
             Task::SelfTest => self.check("self-test", false, cancel, events).await?,
             Task::Bench { args } => {
                 let flags = [("--json", self.display.json), ("--list", self.dry_run)];

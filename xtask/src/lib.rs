@@ -1,11 +1,13 @@
 //! The ForgeTM pipeline: every check is a gate, and a gate proves its work.
 //!
 //! Layers, each using only those above it in this list: the words (`verdict`, `model`, `event`,
-//! `config`, `context`), `tools`, `load`, `services`, `release`, `history`, `report`, `engine`, `tasks`, `cli`.
+//! `config`, `context`), `tools`, `page`, `load`, `services`, `release`, `history`, `dashboard`, `report`, `engine`,
+//! `tasks`, `cli`.
 
 pub mod cli;
 pub mod config;
 pub mod context;
+pub mod dashboard;
 pub mod disk;
 pub mod engine;
 pub mod event;

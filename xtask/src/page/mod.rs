@@ -13,7 +13,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-pub use number::{digits, grouped, span};
+pub use number::{digits, grouped, minute, percent, span};
 pub use table::{NONE, shown, table};
 
 const BASE_STYLE: &str = include_str!("base.css");

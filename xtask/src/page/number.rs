@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use time::OffsetDateTime;
+
 /// Three digits that mean something, and all of a large number.
 pub fn digits(value: f64) -> String {
     match value.abs() {
@@ -47,6 +49,26 @@ pub fn span(time: Duration) -> String {
     }
 }
 
+/// `87.5 %`. What is not all is never 100.0 %, and what is something never 0.0 %.
+pub fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        return super::NONE.to_owned();
+    }
+    let tenths = (2000 * part + whole) / (2 * whole);
+    let tenths = match tenths {
+        1000.. if part < whole => 999,
+        0 if part > 0 => 1,
+        tenths => tenths,
+    };
+    format!("{}.{} %", tenths / 10, tenths % 10)
+}
+
+/// `2026-11-28 00:41`, of seconds since 1970, in UTC.
+pub fn minute(at: i64) -> String {
+    let Ok(at) = OffsetDateTime::from_unix_timestamp(at) else { return super::NONE.to_owned() };
+    format!("{} {:02}:{:02}", at.date(), at.hour(), at.minute())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +93,22 @@ mod tests {
         ] {
             assert_eq!(grouped(value), text);
         }
+    }
+
+    #[test]
+    fn shares_are_honest_at_their_ends() {
+        for (part, whole, text) in [
+            (0, 0, "–"),
+            (0, 7, "0.0 %"),
+            (1, 3000, "0.1 %"),
+            (7, 8, "87.5 %"),
+            (49, 400, "12.3 %"),
+            (2999, 3000, "99.9 %"),
+            (3, 3, "100.0 %"),
+        ] {
+            assert_eq!(percent(part, whole), text);
+        }
+        assert_eq!(minute(1_795_826_472), "2026-11-28 00:41");
     }
 
     #[test]

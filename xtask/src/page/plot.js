@@ -11,12 +11,25 @@ const plots = (() => {
     grid: { stroke: color('line'), width: 1 },
     ticks: { stroke: color('line'), width: 1 },
   });
-  const line = (label, index) => ({
+  const line = (label, index, name) => ({
     label,
-    stroke: color('series-' + ((index % 6) + 1)),
+    stroke: color(name || 'series-' + ((index % 6) + 1)),
     width: 2,
     dash: dashes[index % 6],
     spanGaps: false,
+  });
+  // Beside the name of a line, a piece of it.
+  function sample(stroke, dash) {
+    let at = 0;
+    const pieces = dash.map((length, index) => {
+      const piece = `${index % 2 === 0 ? stroke : 'transparent'} ${at}px ${at + length}px`;
+      at += length;
+      return piece;
+    });
+    return pieces.length === 0 ? stroke : `repeating-linear-gradient(90deg, ${pieces.join(', ')})`;
+  }
+  const samples = (lines) => ({
+    markers: { width: 0, stroke: () => null, fill: (_, index) => (index === 0 ? null : sample(lines[index - 1].stroke, lines[index - 1].dash)) },
   });
   // Nothing that is counted or timed begins elsewhere than at zero.
   const fromZero = (_, low, high) => [0, high > 0 ? high * 1.05 : 1];
@@ -69,5 +82,5 @@ const plots = (() => {
     });
   }
 
-  return { axis, color, fromZero, keep, legend, line };
+  return { axis, color, fromZero, keep, legend, line, samples };
 })();

@@ -10,6 +10,7 @@ pub mod checks;
 pub mod ci;
 pub mod cluster;
 pub mod container;
+pub mod dashboard;
 pub mod docs;
 pub mod doctor;
 pub mod evidence;

@@ -9,12 +9,14 @@
 )]
 
 mod broken_tools;
+mod browser;
 mod cache;
 mod canary;
 mod canary_arms;
 mod cluster;
 mod command_line;
 mod container;
+mod dashboard;
 mod evidence;
 mod flaky;
 mod foreign_text;

@@ -10,6 +10,7 @@
     drawn = [];
     for (const place of document.querySelectorAll('[data-chart]')) {
       const chart = data[place.dataset.chart];
+      place.classList.add('lines');
       const spectrum = chart.x === 'percentile';
       const series = chart.series.map((one, index) => ({
         ...plots.line(one.label, index),
@@ -35,6 +36,7 @@
           { ...plots.axis(), label: chart.unit, size: 70, values: (_, ticks) => ticks.map(digits) },
         ],
         hooks: { drawClear: [(drawing) => shade(drawing, chart.warmUp, ground)] },
+        legend: plots.samples(series),
         series: [{ label: spectrum ? 'percentile' : 'second', value: (_, x) => (x === null ? '–' : spectrum ? percent(x) : x) }, ...series],
       };
       drawn.push(new uPlot(options, [chart.at, ...chart.series.map((one) => one.values)], place));
