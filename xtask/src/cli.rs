@@ -15,6 +15,7 @@ use crate::report::{self, Display};
 use crate::tasks::checks::{self, Checks, Done};
 use crate::tasks::{
     bench, cache, ci, cluster, container, dashboard, docs, doctor, evidence, history, integration, logs, perf, policy,
+    bench, cache, ci, cluster, container, docs, doctor, evidence, generate, integration, logs, perf, policy,
     pre_commit, release, sbom, scan, self_test, signing, smoke, status, test_matrix, tools,
 };
 use crate::tools::cancel::Cancel;
@@ -120,6 +121,8 @@ enum Task {
     /// The runs that are remembered: to the data branch, back from it, and out to Prometheus
     #[command(subcommand)]
     History(history::Args),
+    /// Make the files that other tools read (Backstage, Argo CD, Tekton) of the configuration
+    Generate(generate::Args),
     /// Say what this machine has, what is missing, and the command that gets it; or whether GitHub's settings are right
     Doctor(doctor::Args),
     /// Say what runs in an environment, since when, by whom, verified or not, and what drifted
@@ -245,6 +248,10 @@ impl Run {
             Task::PreCommit { install: true } if self.dry_run => {
                 Ok(Some("writes the file that `git rev-parse --git-path hooks/pre-commit` names\n".to_owned()))
             }
+            Task::Generate(generate::Args { check: false }) if self.dry_run => {
+                let made = generate::all(ctx)?.into_iter().map(|made| format!("writes `{}`\n", made.path));
+                Ok(Some(made.collect()))
+            }
             Task::Docs { serve: true } if self.dry_run => {
                 Ok(docs::serve(ctx).map(|(_, command)| format!("$ {command}\n")))
             }
@@ -289,6 +296,7 @@ impl Run {
             Task::Cluster(args) => cluster::plan(ctx, args)?,
             Task::Evidence(args) => evidence::plan(ctx, args)?,
             Task::History(args) => history::plan(ctx, args)?,
+            Task::Generate(_) => scan::generated(ctx),
             Task::Doctor(args) => doctor::plan(ctx, *args)?,
             Task::SelfTest => self_test::plan(ctx),
             Task::Ci(_) | Task::Cache(_) => ci::all_gates(ctx),
@@ -338,6 +346,11 @@ impl Run {
                 return Ok(answered(history::export(ctx, args, self.dry_run)?).into());
             }
             Task::History(_) => self.check(history::TASK, false, cancel, events).await?,
+            Task::Generate(generate::Args { check: false }) => {
+                report::print(&generate::said(&generate::write(ctx)?));
+                return Ok(Code::Passed.into());
+            }
+            Task::Generate(_) => self.check("generate", true, cancel, events).await?,
             Task::Doctor(_) => self.check("doctor", false, cancel, events).await?,
             Task::Status(args) => {
                 let answer = status::run(ctx, cancel, args, self.display.json).await?;

@@ -16,6 +16,7 @@ use crate::exit::UsageError;
 mod canary;
 mod container;
 mod environment;
+mod generated;
 mod github;
 mod history;
 mod integration;
@@ -31,6 +32,7 @@ mod values;
 pub use canary::{Canary, FEWEST_REQUESTS, Limits};
 pub use container::{Container, StandIn};
 pub use environment::{Environment, is_http};
+pub use generated::{Argocd, Backstage, Generated, Tekton};
 pub use github::{Github, Guarded, Permissions};
 pub use history::History;
 pub use integration::Integration;
@@ -104,6 +106,8 @@ pub struct Config {
     pub github: Option<Github>,
     /// Where the runs of all machines are remembered.
     pub history: Option<History>,
+    /// Declares files for other tools that are made of this configuration.
+    pub generated: Option<Generated>,
     /// What breaks a gate that scans.
     #[serde(default)]
     pub policy: Policy,
@@ -348,6 +352,7 @@ impl Config {
         self.github.as_ref().map_or(Ok(()), Github::check)?;
         self.history.as_ref().map_or(Ok(()), |history| history.check(self.github.as_ref()))?;
         self.container.as_ref().map_or(Ok(()), Container::check)?;
+        self.generated.as_ref().map_or(Ok(()), |generated| generated.check(self))?;
         if self.container.is_some() && self.service.is_none() {
             return Err("[container] needs [service]".into());
         }

@@ -252,15 +252,6 @@ impl Cluster {
 impl Release {
     pub(super) fn check(&self) -> Result<(), String> {
         let names = [&self.namespace, &self.workload, &self.container, &self.service];
-        // RFC 1123 labels, as Kubernetes has them; a longer workload leaves no room for a second Deployment's name.
-        let is_label = |name: &str| {
-            let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-            !name.is_empty()
-                && name.len() <= 50
-                && name.bytes().all(inside)
-                && !name.starts_with('-')
-                && !name.ends_with('-')
-        };
         if let Some(wrong) = names.into_iter().find(|name| !is_label(name)) {
             return Err(format!("[release]: `{wrong}` is no name of an object"));
         }
@@ -287,6 +278,12 @@ impl Release {
         }
         Ok(())
     }
+}
+
+/// RFC 1123 labels, as Kubernetes has them; a longer one leaves no room for a second Deployment's name.
+pub(super) fn is_label(name: &str) -> bool {
+    let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !name.is_empty() && name.len() <= 50 && name.bytes().all(inside) && !name.starts_with('-') && !name.ends_with('-')
 }
 
 fn yes() -> bool {

@@ -15,6 +15,7 @@ pub mod docs;
 pub mod doctor;
 pub mod evidence;
 pub mod history;
+pub mod generate;
 pub mod integration;
 pub mod logs;
 pub mod perf;

@@ -20,6 +20,7 @@ mod dashboard;
 mod evidence;
 mod flaky;
 mod foreign_text;
+mod generated;
 mod github;
 mod guarded;
 mod history;

@@ -17,7 +17,8 @@ fn another_project_is_checked_by_configuration_alone() {
     let finding = &ran.gate("docs").findings[0];
     assert_eq!((finding.path.as_deref(), finding.line), (Some("manual/docs/index.md"), Some(3)));
     assert_eq!(ran.gate("test-matrix/3.12").work.count, 2);
-    let undeclared = ["secrets", "sast", "dependencies", "locks", "dockerfile", "workflows", "manifests", "shell"];
+    let undeclared =
+        ["secrets", "sast", "dependencies", "locks", "dockerfile", "workflows", "manifests", "shell", "generated"];
     let undeclared = ["hooks", "redis"].into_iter().chain(undeclared).chain(["sbom", "licences"]);
     let undeclared = undeclared.chain(["container", "integration", "smoke", "perf"]);
     assert_eq!(ran.report().not_configured, undeclared.collect::<Vec<_>>());

@@ -20,7 +20,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde::de::DeserializeOwned;
 
-use super::{Subject, Task, UNLISTED};
+use super::{Subject, Task, UNLISTED, generate};
 use crate::context::Ctx;
 use crate::disk::write_atomically;
 use crate::engine::gate::{Gate, action};
@@ -79,6 +79,13 @@ pub const TASK: Task = Task {
             within: &[],
             listed: |config| Some(config.shell.as_ref()?.files.clone()),
         },
+        Subject {
+            table: "generated",
+            declared: |config| config.generated.is_some(),
+            markers: &["catalog-info.yaml"],
+            within: &[],
+            listed: |config| Some(config.generated.as_ref()?.places()),
+        },
     ],
     plan: |ctx| plan(ctx, &[]),
 };
@@ -103,7 +110,7 @@ pub enum Part {
     Sast,
     /// Known vulnerabilities of dependencies, and lock files that do not fit
     Deps,
-    /// Dockerfiles, workflows, Kubernetes manifests, shell scripts
+    /// Dockerfiles, workflows, Kubernetes manifests, shell scripts, files that were generated
     Config,
 }
 
@@ -128,9 +135,15 @@ pub fn plan(ctx: &Ctx, parts: &[Part]) -> Vec<Gate> {
         (Part::Config, actionlint::plan(ctx)),
         (Part::Config, manifests::plan(ctx)),
         (Part::Config, shell::plan(ctx)),
+        (Part::Config, generate::plan(ctx)),
     ];
     let gates = all.into_iter().filter(|(part, _)| wanted(*part)).flat_map(|(_, gates)| gates);
     gates.map(|gate| under_policy(ctx, gate)).collect()
+}
+
+/// The gate that finds generated files that differ, alone.
+pub fn generated(ctx: &Ctx) -> Vec<Gate> {
+    generate::plan(ctx).into_iter().map(|gate| under_policy(ctx, gate)).collect()
 }
 
 /// GitGuardian's service, where secrets are looked for without it.
