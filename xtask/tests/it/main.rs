@@ -24,6 +24,7 @@ mod generated;
 mod github;
 mod guarded;
 mod history;
+mod handbook;
 mod hub;
 mod integration;
 mod interrupt;
