@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::Context as _;
 
 use super::super::{files, scratch};
-use crate::config::Manifests;
+use crate::config::{Generated, Manifests};
 use crate::context::Ctx;
 use crate::disk::write_atomically;
 use crate::engine::session::Session;
@@ -89,7 +89,11 @@ pub async fn streams(session: &Session, manifests: &Manifests) -> Result<Streams
         Ok(text) => Ok((path, text)),
         Err(e) => Err(session.not_run(format!("`{path}` cannot be read: {e}"))),
     };
-    let sources = files(session, &all, is_source).await?.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    // What is made for other tools names objects too, and no overlay is made of it.
+    let made: Vec<String> = ctx.config.generated.iter().flat_map(Generated::places).collect();
+    let is_made = |path: &String| made.iter().any(|place| Path::new(path).starts_with(place));
+    let there = files(session, &all, is_source).await?.into_iter().filter(|path| !is_made(path));
+    let sources = there.map(read).collect::<Result<Vec<_>, _>>()?;
     let folder = scratch(ctx)?;
     let findings: Vec<Finding> = sources.iter().flat_map(|(path, text)| elsewhere(ctx, path, text, &all)).collect();
     let mut streams = Vec::new();
