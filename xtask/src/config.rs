@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit::UsageError;
 
+mod alerts;
 mod canary;
 mod container;
 mod environment;
@@ -29,6 +30,7 @@ mod signing;
 mod thresholds;
 mod values;
 
+pub use alerts::{Alerts, Level, Monitoring};
 pub use canary::{Canary, FEWEST_REQUESTS, Limits};
 pub use container::{Container, StandIn};
 pub use environment::{Environment, is_http};

@@ -46,6 +46,8 @@ pub enum Event {
     },
     /// A sentence for people, outside of any gate.
     Note(String),
+    /// A sentence that somebody should act upon, though it changes no verdict.
+    Warning(String),
     /// What is said beside an output that somebody reads on: never where that goes.
     Aside(String),
     /// The run was interrupted; what is running is being stopped.

@@ -3,6 +3,7 @@
 //! Layers, each using only those above it in this list: the words (`verdict`, `model`, `event`,
 //! `config`, `context`), `tools`, `page`, `load`, `services`, `release`, `history`, `dashboard`, `report`, `engine`,
 //! `tasks`, `cli`.
+//! `config`, `context`), `tools`, `load`, `services`, `release`, `incidents`, `report`, `engine`, `tasks`, `cli`.
 
 pub mod cli;
 pub mod config;
@@ -14,6 +15,7 @@ pub mod event;
 pub mod exit;
 pub mod expect;
 pub mod history;
+pub mod incidents;
 pub mod load;
 pub mod model;
 pub mod page;

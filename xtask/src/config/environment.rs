@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::release::{Cluster, Rehearsal, Release};
-use super::{Canary, with_nearest_key};
+use super::{Alerts, Canary, with_nearest_key};
 use crate::exit::UsageError;
 
 /// Names that mean another one.
@@ -41,6 +41,8 @@ pub struct Environment {
     /// How a canary is compared with its baseline.
     #[serde(default)]
     pub canary: Canary,
+    /// Who hears of it when a check of the monitoring fails; without it nobody does.
+    pub alerts: Option<Alerts>,
 }
 
 impl Environment {
@@ -98,7 +100,8 @@ impl Environment {
         }
         let release = environment.release.as_ref().map_or(Ok(()), Release::check);
         let cluster = environment.cluster.as_ref().map_or(Ok(()), Cluster::check);
-        release.and(cluster).and(environment.canary.check()).map_err(|why| format!("1: {why}"))?;
+        let alerts = environment.alerts.as_ref().map_or(Ok(()), Alerts::check);
+        release.and(cluster).and(environment.canary.check()).and(alerts).map_err(|why| format!("1: {why}"))?;
         Ok(environment)
     }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Monitoring;
+
 /// `[github]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +26,8 @@ pub struct Github {
     /// The environments that are released to, by name.
     #[serde(default)]
     pub environments: BTreeMap<String, Guarded>,
+    /// The workflow that watches the environments, by a schedule that somebody has to notice when it is late.
+    pub monitoring: Option<Monitoring>,
 }
 
 /// `workflow_permissions`
@@ -57,6 +61,10 @@ impl Github {
         if self.check.trim().is_empty() || self.branches.is_empty() {
             return Err("[github] needs a `check` and at least one of `branches`".to_owned());
         }
+        let monitoring = self.monitoring.as_ref();
+        if monitoring.is_some_and(|one| one.interval.is_zero() || one.workflow.is_empty() || one.workflow.contains('/')) {
+            return Err("github.monitoring: `workflow` is a file's name, and `interval` is above zero".to_owned());
+        }
         match self.environments.iter().find(|(_, guarded)| guarded.branches.is_empty()) {
             Some((name, _)) => Err(format!("github.environments.{name}: `branches` is empty")),
             None => Ok(()),
@@ -86,6 +94,8 @@ mod tests {
             "check = \"\"\nbranches = [\"main\"]\n",
             "check = \"c\"\nbranches = []\n",
             "check = \"c\"\nbranches = [\"main\"]\n[environments.staging]\nbranches = []\n",
+            "check = \"c\"\nbranches = [\"main\"]\n[monitoring]\nworkflow = \"a.yml\"\ninterval = \"0s\"\n",
+            "check = \"c\"\nbranches = [\"main\"]\n[monitoring]\nworkflow = \"w/a.yml\"\ninterval = \"6h\"\n",
         ] {
             assert!(read(wrong).check().is_err(), "{wrong}");
         }

@@ -26,6 +26,11 @@ pub fn group(gate: &GateReport, out: &Path) -> String {
     text
 }
 
+/// A sentence as an annotation.
+pub fn warning(text: &str) -> String {
+    format!("::warning::{}", workflow_message(text))
+}
+
 /// Findings as annotations, and one for each gate that did not run.
 pub fn annotations(report: &Report) -> String {
     let mut text = String::new();

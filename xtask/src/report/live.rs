@@ -82,6 +82,7 @@ impl View for Live {
             }
             Event::Explained { gate, because } => self.say(&self.paint.dim(&format!("{gate} runs: {because}"))),
             Event::Note(text) => self.say(text),
+            Event::Warning(text) => self.say(&format!("warning: {text}")),
             Event::Aside(text) => self.bars.suspend(|| print_error(&format!("{text}\n"))),
             Event::Interrupted => self.say("interrupted: stopping what runs (once more: at once)"),
             Event::Ended(_) => {}

@@ -61,6 +61,8 @@ impl View for Plain {
             Event::Log { source, text } => print(&logs::row(self.paint, self.display, source, text)),
             Event::Explained { gate, because } => self.say_foreign(&format!("{gate} runs: {because}")),
             Event::Note(text) => self.say_foreign(text),
+            Event::Warning(text) if self.display.actions => self.say(&actions::warning(text)),
+            Event::Warning(text) => self.say_foreign(&format!("warning: {text}")),
             Event::Aside(text) => print_error(&format!("{text}\n")),
             Event::Interrupted => self.say("interrupted: stopping what runs (once more: at once)"),
             Event::Step { .. } | Event::Line { .. } | Event::Finished(_) | Event::Ended(_) => {}

@@ -16,6 +16,7 @@ pub mod doctor;
 pub mod evidence;
 pub mod history;
 pub mod generate;
+pub mod incidents;
 pub mod integration;
 pub mod logs;
 pub mod perf;

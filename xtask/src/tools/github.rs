@@ -1,7 +1,7 @@
 //! GitHub's REST API: how it is asked, with whose right, and how long a limit or a stumble is borne.
 //!
 //! Paths are relative to the repository. What answers mean is decided in `answer`; what is read and written, in
-//! `release` and `settings`. Everything that GitHub says is text from outside: it is cleaned, cut and redacted here.
+//! `release`, `issues`, `runs` and `settings`. Everything that GitHub says is text from outside: it is cleaned, cut and redacted here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use answer::{Answer, Ask, Next, judge, next_page, pauses};
 
 mod answer;
 mod data;
+mod issues;
 mod place;
 mod release;
 mod runs;
@@ -30,9 +31,10 @@ mod trouble;
 mod wait;
 
 pub use data::{Change, File, Tip};
+pub use issues::{Comment, Issue, NewIssue, Reason};
 pub use place::{API, Repository};
 pub use release::{Deployment, State, Status, Tagged};
-pub use runs::Run;
+pub use runs::{Run, Start, Workflow};
 pub use settings::{Branch, Branches, Classic, Environment, Guard, Protection, Rule, WorkflowPermissions};
 pub use trouble::Trouble;
 pub use wait::{Clock, Wait};
@@ -154,6 +156,14 @@ impl GitHub {
     /// `PATCH`, which sets fields to values and may be done twice.
     pub async fn patch(&self, path: &str, body: &Value) -> Result<Value, Trouble> {
         self.write(&Ask { body: Some(body.clone()), repeatable: true, ..Ask::new(Method::PATCH, path) }).await
+    }
+
+    /// `DELETE`. What is not there is deleted: the answer to an earlier try may have been lost.
+    pub async fn delete(&self, path: &str) -> Result<(), Trouble> {
+        match self.write(&Ask { repeatable: true, ..Ask::new(Method::DELETE, path) }).await {
+            Ok(_) | Err(Trouble::NotFound { .. }) => Ok(()),
+            Err(trouble) => Err(trouble),
+        }
     }
 
     async fn write(&self, ask: &Ask) -> Result<Value, Trouble> {

@@ -27,3 +27,4 @@ pub mod registry;
 pub mod requirements;
 pub mod signatures;
 pub mod stat_cache;
+pub mod webhook;

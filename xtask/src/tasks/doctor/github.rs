@@ -1,16 +1,17 @@
 //! `doctor --github`: the settings of the repository, held against what `[github]` expects.
 //!
-//! One gate a branch, one an environment, one for the workflows. What the token may not read is not proved.
+//! One gate a branch, one an environment, one for the workflows, one for the schedule of the monitoring. What the token may not read is not proved.
 
 mod compare;
 
 use anyhow::Result;
 
-use crate::config::{Github as Expected, Guarded};
+use crate::config::{Github as Expected, Guarded, Monitoring};
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, action};
 use crate::engine::session::Session;
 use crate::exit::UsageError;
+use crate::incidents::late::late;
 use crate::tools::github::{Classic, GitHub, Trouble};
 use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Work};
 use compare::Setting;
@@ -31,6 +32,10 @@ pub fn plan(ctx: &Ctx) -> Result<Vec<Gate>> {
         gates.push(gate(&format!("environment-{name}"), move |session| {
             of_environment(session, guarded.clone(), environment.clone())
         }));
+    }
+    if let Some(monitoring) = &expected.monitoring {
+        let monitoring = monitoring.clone();
+        gates.push(gate("monitoring", move |session| of_monitoring(session, monitoring.clone())));
     }
     let expected = expected.clone();
     gates.push(gate("workflows", move |session| of_workflows(session, expected.clone())));
@@ -99,6 +104,26 @@ async fn of_workflows(session: Session, expected: Expected) -> Result<Outcome, U
     Ok(compared(&session, compare::workflows(&expected, &found), "workflows", &github.settings_page("actions"))?)
 }
 
+/// A schedule that is late, or that GitHub has stopped: it does so without a word where nobody commits for 60 days.
+async fn of_monitoring(session: Session, monitoring: Monitoring) -> Result<Outcome, Unproven> {
+    let github = GitHub::open(&session.machine).await?;
+    let name = &monitoring.workflow;
+    let workflow = github.workflow(name).await?;
+    let last = github.last_start(name, "event=schedule").await?;
+    session.note(&format!("`{name}` is {}, and last started at {:?}", workflow.state, last.as_ref().map(|one| one.at)))?;
+    let mut findings = Vec::new();
+    if workflow.state != "active" {
+        let message = format!("`{name}` does not start: it is {}; enable it under Actions", workflow.state);
+        findings.push(Finding::new("monitoring-disabled", Severity::High, message));
+    }
+    let now = time::OffsetDateTime::now_utc();
+    if let Some(message) = late(&monitoring, last.map(|one| one.at), workflow.created, now) {
+        findings.push(Finding::new("monitoring-late", Severity::High, message));
+    }
+    let fix = "look at the workflow's runs under Actions, start it by hand, then `cargo xtask doctor --github`";
+    Ok(Outcome::Ran(Evidence { fix: fix.to_owned(), ..evidence(2, findings) }))
+}
+
 /// Who may read these settings.
 const ADMINISTRATION: &str =
     "set GITHUB_TOKEN to a token with `Administration: read` on this repository; a job's own token cannot have it";
@@ -122,11 +147,15 @@ fn compared(session: &Session, settings: Vec<Setting>, of: &str, page: &str) -> 
 }
 
 fn outcome(settings: usize, findings: Vec<Finding>) -> Outcome {
-    Outcome::Ran(Evidence {
+    Outcome::Ran(evidence(settings, findings))
+}
+
+fn evidence(settings: usize, findings: Vec<Finding>) -> Evidence {
+    Evidence {
         work: Work::new(settings as u64, "settings"),
         declared: None,
         findings,
         artifacts: vec![],
         fix: "change the settings, or `[github]` in pipeline.toml; then `cargo xtask doctor --github`".to_owned(),
-    })
+    }
 }

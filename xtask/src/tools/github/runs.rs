@@ -1,6 +1,8 @@
-//! The last runs of the workflows of a branch.
+//! The last runs of workflows: of a branch, and of one workflow by its schedule.
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::{GitHub, Trouble};
 use crate::text::percent_encoded;
@@ -37,6 +39,36 @@ struct Runs {
     workflow_runs: Vec<Run>,
 }
 
+/// One start of a workflow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// When. A run that is started again keeps its first time.
+    pub at: OffsetDateTime,
+    /// Its page.
+    pub url: String,
+}
+
+/// A workflow, <https://docs.github.com/rest/actions/workflows>.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workflow {
+    /// `active`, or why it does not start: `disabled_inactivity`, `disabled_manually`…
+    pub state: String,
+    /// Since when GitHub knows it.
+    pub created: Option<OffsetDateTime>,
+}
+
+#[derive(Deserialize)]
+struct Starts {
+    workflow_runs: Vec<StartTold>,
+}
+
+#[derive(Deserialize)]
+struct StartTold {
+    created_at: String,
+    #[serde(default)]
+    html_url: String,
+}
+
 impl GitHub {
     /// The newest runs on a branch, the newest first.
     pub async fn runs(&self, branch: &str, count: usize) -> Result<Vec<Run>, Trouble> {
@@ -52,6 +84,31 @@ impl GitHub {
             html_url: self.harmless(&run.html_url),
         };
         Ok(runs.workflow_runs.into_iter().take(count).map(clean).collect())
+    }
+
+    /// The newest run of a workflow, by its file's name, that fits: `event=schedule`, `status=success`… One request.
+    pub async fn last_start(&self, workflow: &str, fits: &str) -> Result<Option<Start>, Trouble> {
+        let path = format!("actions/workflows/{}/runs?{fits}&per_page=1", percent_encoded(workflow, ""));
+        let told: Starts = self.get(&path).await?;
+        let Some(newest) = told.workflow_runs.into_iter().next() else { return Ok(None) };
+        let at = OffsetDateTime::parse(&newest.created_at, &Rfc3339).map_err(|e| Trouble::Unreadable {
+            asked: "GET the runs of a workflow".to_owned(),
+            why: self.harmless(&e.to_string()),
+        })?;
+        Ok(Some(Start { at, url: self.harmless(&newest.html_url) }))
+    }
+
+    /// A workflow by its file's name.
+    pub async fn workflow(&self, workflow: &str) -> Result<Workflow, Trouble> {
+        #[derive(Deserialize)]
+        struct Told {
+            state: String,
+            #[serde(default)]
+            created_at: String,
+        }
+        let told: Told = self.get(&format!("actions/workflows/{}", percent_encoded(workflow, ""))).await?;
+        let created = OffsetDateTime::parse(&told.created_at, &Rfc3339).ok();
+        Ok(Workflow { state: self.harmless(&told.state), created })
     }
 }
 
