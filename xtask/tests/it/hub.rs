@@ -1,4 +1,5 @@
-//! A GitHub on loopback that answers as its documentation has it: tags, deployments, settings, pages, limits, stumbles.
+//! A GitHub on loopback that answers as its documentation has it: tags, deployments, issues, settings, pages, limits,
+//! stumbles.
 
 #![allow(dead_code, reason = "the tests of the client and those of the program each use a part of it")]
 
@@ -18,6 +19,8 @@ pub const REPOSITORY: &str = "forge/shop";
 /// One request.
 #[derive(Clone, Debug, Default)]
 pub struct Asked {
+    /// Who asks, where several do: the number in a base address like `http://127.0.0.1:1/m3`.
+    pub who: Option<usize>,
     pub method: String,
     /// Relative to the repository.
     pub path: String,
@@ -40,8 +43,24 @@ pub enum Fault {
     Raw(String),
 }
 
+/// Decides whose request is next, and what becomes of it.
+pub trait Turns: Send + Sync {
+    /// Waits until it is this one's turn.
+    fn before(&self, asked: &Asked) -> Option<Fault>;
+    /// It was served, or is lost.
+    fn after(&self, asked: &Asked);
+}
+
 #[derive(Default)]
 struct State {
+    issues: Vec<Value>,
+    comments: Vec<(u64, Value)>,
+    issues_are_disabled: bool,
+    /// Whether whoever asks may neither label nor assign.
+    is_stranger: bool,
+    /// What clocks show, for what is made.
+    now: String,
+    turns: Option<Arc<dyn Turns>>,
     refs: BTreeMap<String, (String, String)>,
     tags: BTreeMap<String, Value>,
     deployments: Vec<Value>,
@@ -72,7 +91,7 @@ impl Hub {
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(Mutex::new(State { page: 100, ..State::default() }));
+        let state = Arc::new(Mutex::new(State { page: 100, now: "2026-11-24T06:00:00Z".to_owned(), ..State::default() }));
         let shared = state.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -127,6 +146,70 @@ impl Hub {
         self.state.lock().unwrap().settings.insert(path.to_owned(), (status, body));
     }
 
+    /// Whose turn it is, is decided by these from now on.
+    pub fn takes_turns(&self, turns: Option<Arc<dyn Turns>>) {
+        self.state.lock().unwrap().turns = turns;
+    }
+
+    /// The time of what is made from now on, RFC 3339.
+    pub fn is_now(&self, now: &str) {
+        self.state.lock().unwrap().now = now.to_owned();
+    }
+
+    /// Issues are turned off in the repository's settings.
+    pub fn disables_issues(&self, disabled: bool) {
+        self.state.lock().unwrap().issues_are_disabled = disabled;
+    }
+
+    /// Whoever asks may write issues and comments, as everybody may, and nothing more.
+    pub fn takes_for_stranger(&self, stranger: bool) {
+        self.state.lock().unwrap().is_stranger = stranger;
+    }
+
+    /// An issue that is there; fields that are not given are those of a person of the repository.
+    pub fn has_issue(&self, fields: Value) -> u64 {
+        let mut state = self.state.lock().unwrap();
+        let mut issue = state.new_issue();
+        issue["user"] = json!({"login": "ada", "type": "User"});
+        issue["author_association"] = json!("MEMBER");
+        issue.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let number = issue["number"].as_u64().unwrap();
+        state.issues.push(issue);
+        number
+    }
+
+    /// A comment of a stranger that is there.
+    pub fn has_comment(&self, issue: u64, body: &str) {
+        let mut state = self.state.lock().unwrap();
+        let id = state.new_comment();
+        let user = json!({"login": "mallory", "type": "User"});
+        let comment = json!({"id": id, "body": body, "user": user, "author_association": "NONE", "created_at": state.now});
+        state.comments.push((issue, comment));
+    }
+
+    /// Every issue, the oldest first.
+    pub fn issues(&self) -> Vec<Value> {
+        self.state.lock().unwrap().issues.clone()
+    }
+
+    /// One issue.
+    pub fn issue(&self, number: u64) -> Value {
+        self.issues().into_iter().find(|issue| issue["number"] == number).unwrap()
+    }
+
+    /// Changes an issue as a person would.
+    pub fn edits(&self, number: u64, edit: impl Fn(&mut Value)) {
+        let mut state = self.state.lock().unwrap();
+        edit(state.issues.iter_mut().find(|issue| issue["number"] == number).unwrap());
+    }
+
+    /// The texts of an issue's comments, the oldest first.
+    pub fn comments(&self, issue: u64) -> Vec<String> {
+        let state = self.state.lock().unwrap();
+        let of_it = state.comments.iter().filter(|(number, _)| *number == issue);
+        of_it.map(|(_, comment)| comment["body"].as_str().unwrap().to_owned()).collect()
+    }
+
     /// How many entries a page has.
     pub fn pages(&self, size: usize) {
         self.state.lock().unwrap().page = size;
@@ -174,17 +257,29 @@ pub fn message(text: &str) -> Value {
     json!({"message": text, "documentation_url": "https://docs.github.com/rest"})
 }
 
+/// Says that a request was served, however that went.
+struct After(Arc<dyn Turns>, Asked);
+
+impl Drop for After {
+    fn drop(&mut self) {
+        self.0.after(&self.1);
+    }
+}
+
 type Reply = (u16, Vec<(&'static str, String)>, Value);
 
 fn serve(stream: TcpStream, address: SocketAddr, state: &Mutex<State>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut writer = stream;
     while let Some(asked) = read(&mut reader) {
+        let turns = state.lock().unwrap().turns.clone().filter(|_| asked.who.is_some());
+        let planned = turns.as_ref().and_then(|turns| turns.before(&asked));
+        let _after = turns.map(|turns| After(turns, asked.clone()));
         let mut state = state.lock().unwrap();
         state.asked.push(asked.clone());
         let is_passing = state.passing > 0;
         state.passing = state.passing.saturating_sub(1);
-        let fault = if is_passing { None } else { state.faults.pop_front() };
+        let fault = planned.or_else(|| if is_passing { None } else { state.faults.pop_front() });
         let (status, headers, body) = match fault {
             None => state.answer(&asked, address),
             Some(Fault::Instead(status, headers, body)) => (status, headers, body),
@@ -210,7 +305,8 @@ fn serve(stream: TcpStream, address: SocketAddr, state: &Mutex<State>) {
     }
 }
 
-fn read(reader: &mut impl std::io::BufRead) -> Option<Asked> {
+/// One request, as far as its sender sent it.
+pub fn read(reader: &mut impl std::io::BufRead) -> Option<Asked> {
     let mut first = String::new();
     reader.read_line(&mut first).ok().filter(|count| *count > 0)?;
     let mut asked = Asked::default();
@@ -227,9 +323,26 @@ fn read(reader: &mut impl std::io::BufRead) -> Option<Asked> {
     let mut words = first.split(' ');
     asked.method = words.next()?.to_owned();
     let (path, query) = words.next()?.split_once('?').map_or((first.split(' ').nth(1)?, ""), |both| both);
+    let (who, path) = path.split_once("/repos/").map_or(("", path), |(who, _)| (who, &path[who.len()..]));
+    asked.who = who.strip_prefix("/m").and_then(|number| number.parse().ok());
     asked.path = path.strip_prefix(&format!("/repos/{REPOSITORY}")).unwrap_or(path).trim_start_matches('/').to_owned();
     asked.query = query.split('&').filter_map(|pair| pair.split_once('=')).map(own).collect();
     Some(asked)
+}
+
+fn label(name: &Value) -> Value {
+    json!({"id": 1, "name": name, "color": "ededed"})
+}
+
+/// Without `%XX`.
+fn decoded(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
+        bytes.extend(&part.as_bytes()[2..]);
+    }
+    String::from_utf8(bytes).unwrap()
 }
 
 fn own((name, value): (&str, &str)) -> (String, String) {
@@ -245,6 +358,9 @@ impl State {
         let route = format!("{} {}", asked.method, asked.path);
         if let Some((status, body)) = self.settings.get(&asked.path).filter(|_| asked.method == "GET").cloned() {
             return self.paged(asked, status, body, address);
+        }
+        if asked.path == "issues" || asked.path.starts_with("issues/") {
+            return self.of_issues(asked, address);
         }
         let body = &asked.body;
         match route.as_str() {
@@ -414,6 +530,137 @@ impl State {
         self.refs.insert(name, ("commit".to_owned(), commit));
     }
 
+    /// <https://docs.github.com/rest/issues>
+    fn of_issues(&mut self, asked: &Asked, address: SocketAddr) -> Reply {
+        let refused = |status, text: &str| (status, vec![], message(text));
+        if self.issues_are_disabled {
+            return refused(410, "Issues are disabled for this repo");
+        }
+        let body = &asked.body;
+        let parts: Vec<String> = asked.path.split('/').skip(1).map(decoded).collect();
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        let names = |key: &str| -> Vec<Value> { body[key].as_array().cloned().unwrap_or_default() };
+        let too_long = body["body"].as_str().is_some_and(|text| text.chars().count() > 65_536);
+        let odd_label = names("labels").iter().any(|label| label.as_str().is_none_or(|name| name.chars().count() > 50));
+        if too_long || odd_label {
+            return refused(422, "Validation Failed");
+        }
+        let may = !self.is_stranger;
+        match (asked.method.as_str(), parts.as_slice()) {
+            ("GET", []) => {
+                let label = decoded(&asked.query["labels"]).to_lowercase();
+                let has = |issue: &Value| {
+                    let labels = issue["labels"].as_array().unwrap();
+                    labels.iter().any(|one| one["name"].as_str().unwrap().to_lowercase() == label)
+                };
+                let fits = |issue: &&Value| issue["state"] == *asked.query["state"] && has(issue);
+                // The newest comes first.
+                let found: Vec<Value> = self.issues.iter().rev().filter(fits).cloned().collect();
+                self.paged(asked, 200, json!(found), address)
+            }
+            ("POST", []) => {
+                let mut issue = self.new_issue();
+                (issue["title"], issue["body"]) = (body["title"].clone(), body["body"].clone());
+                if may {
+                    issue["labels"] = names("labels").iter().map(label).collect();
+                }
+                self.issues.push(issue.clone());
+                (201, vec![], issue)
+            }
+            ("DELETE", ["comments", id]) => {
+                let before = self.comments.len();
+                self.comments.retain(|(_, comment)| comment["id"].to_string() != *id);
+                if self.comments.len() < before { (204, vec![], Value::Null) } else { refused(404, "Not Found") }
+            }
+            ("GET", [number, "comments"]) => {
+                let of_it = self.comments.iter().filter(|(issue, _)| issue.to_string() == *number);
+                let found: Vec<Value> = of_it.map(|(_, comment)| comment.clone()).collect();
+                self.paged(asked, 200, json!(found), address)
+            }
+            ("POST", [number, "comments"]) => {
+                let id = self.new_comment();
+                let (user, association) = (self.user(), self.association());
+                let comment = json!({
+                    "id": id, "body": body["body"], "user": user, "author_association": association, "created_at": self.now,
+                });
+                self.comments.push((number.parse().unwrap(), comment.clone()));
+                (201, vec![], comment)
+            }
+            (method, [number, rest @ ..]) => {
+                let Some(issue) = self.issues.iter_mut().find(|issue| issue["number"].to_string() == *number) else {
+                    return refused(404, "Not Found");
+                };
+                let has = |issue: &Value, list: &str, key: &str, name: &Value| {
+                    issue[list].as_array().unwrap().iter().any(|one| one[key] == *name)
+                };
+                match (method, rest) {
+                    ("GET", []) => {}
+                    ("PATCH", []) => {
+                        for key in ["title", "body", "state", "state_reason"] {
+                            if let Some(value) = body.get(key) {
+                                issue[key] = value.clone();
+                            }
+                        }
+                    }
+                    ("POST", ["labels"]) => {
+                        for name in names("labels").into_iter().filter(|_| may) {
+                            if !has(issue, "labels", "name", &name) {
+                                issue["labels"].as_array_mut().unwrap().push(label(&name));
+                            }
+                        }
+                        return (200, vec![], issue["labels"].clone());
+                    }
+                    ("DELETE", ["labels", name]) => {
+                        let labels = issue["labels"].as_array_mut().unwrap();
+                        let before = labels.len();
+                        labels.retain(|one| one["name"] != **name);
+                        if labels.len() == before {
+                            return refused(404, "Label does not exist");
+                        }
+                        return (200, vec![], issue["labels"].clone());
+                    }
+                    ("POST", ["assignees"]) => {
+                        // Who has no access is left out without a word.
+                        for name in names("assignees").into_iter().filter(|name| may && *name != "nobody") {
+                            if !has(issue, "assignees", "login", &name) {
+                                issue["assignees"].as_array_mut().unwrap().push(json!({"login": name, "type": "User"}));
+                            }
+                        }
+                        return (201, vec![], issue.clone());
+                    }
+                    _ => return refused(404, "Not Found"),
+                }
+                (200, vec![], issue.clone())
+            }
+            _ => refused(404, "Not Found"),
+        }
+    }
+
+    fn new_issue(&self) -> Value {
+        let number = 1 + self.issues.len() as u64;
+        json!({
+            "number": number, "html_url": format!("https://github.example/{REPOSITORY}/issues/{number}"), "title": "",
+            "body": null, "labels": [], "assignees": [], "state": "open", "state_reason": null, "user": self.user(),
+            "author_association": self.association(),
+        })
+    }
+
+    fn new_comment(&self) -> u64 {
+        1 + self.comments.iter().map(|(_, comment)| comment["id"].as_u64().unwrap()).max().unwrap_or(500)
+    }
+
+    /// Whoever asks: the app of Actions, or somebody from outside.
+    fn user(&self) -> Value {
+        match self.is_stranger {
+            true => json!({"login": "mallory", "type": "User"}),
+            false => json!({"login": "github-actions[bot]", "type": "Bot"}),
+        }
+    }
+
+    fn association(&self) -> &'static str {
+        if self.is_stranger { "CONTRIBUTOR" } else { "NONE" }
+    }
+
     /// A list, or the list within an answer, page by page; anything else whole.
     fn paged(&self, asked: &Asked, status: u16, mut body: Value, address: SocketAddr) -> Reply {
         let list = match &mut body {
@@ -430,7 +677,8 @@ impl State {
         let mut link = |page: usize, relation: &str| {
             query.insert("page".to_owned(), page.to_string());
             let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            format!("<http://{address}/repos/{REPOSITORY}/{}?{}>; rel=\"{relation}\"", asked.path, query.join("&"))
+            let who = asked.who.map(|who| format!("/m{who}")).unwrap_or_default();
+            format!("<http://{address}{who}/repos/{REPOSITORY}/{}?{}>; rel=\"{relation}\"", asked.path, query.join("&"))
         };
         let links =
             if page < last { format!("{}, {}", link(page + 1, "next"), link(last, "last")) } else { link(1, "first") };

@@ -26,6 +26,7 @@ mod guarded;
 mod history;
 mod handbook;
 mod hub;
+mod incidents;
 mod integration;
 mod interrupt;
 mod kubernetes;

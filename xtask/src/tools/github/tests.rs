@@ -160,17 +160,17 @@ fn what_may_have_been_done_is_not_done_twice_unless_it_does_no_harm() {
     runtime().block_on(async {
         let world = World::new();
         world.hub.fails([Fault::Lost]);
-        let lost = world.github.post("issues", &json!({})).await;
+        let lost = world.github.post("things", &json!({})).await;
         assert!(matches!(lost, Err(Trouble::Lost { .. })), "{lost:?}");
         world.hub.fails([Fault::Instead(502, vec![], Value::Null)]);
-        assert!(matches!(world.github.post("issues", &json!({})).await, Err(Trouble::Lost { .. })));
+        assert!(matches!(world.github.post("things", &json!({})).await, Err(Trouble::Lost { .. })));
         assert_eq!((world.hub.asked().len(), world.slept()), (2, vec![]));
         // What a limit refused was not done.
         world.hub.fails([limited("retry-after", "3")]);
-        assert!(matches!(world.github.post("issues", &json!({})).await, Err(Trouble::NotFound { .. })));
+        assert!(matches!(world.github.post("things", &json!({})).await, Err(Trouble::NotFound { .. })));
         assert_eq!(world.slept(), [3]);
         world.hub.fails([Fault::Lost]);
-        assert!(matches!(world.github.patch("issues/1", &json!({})).await, Err(Trouble::NotFound { .. })));
+        assert!(matches!(world.github.patch("things/1", &json!({})).await, Err(Trouble::NotFound { .. })));
         assert_eq!(world.slept(), [1]);
     });
 }
@@ -372,5 +372,79 @@ fn the_last_runs_of_a_branch_are_read_and_made_harmless() {
         assert_eq!(found, [["release", "in_progress", ""]]);
         let asked = world.hub.requests().remove(0);
         assert_eq!(asked.query["branch"], "feature%2Fa%26b");
+    });
+}
+
+#[test]
+fn an_issue_and_a_comment_are_there_once_whatever_is_lost() {
+    runtime().block_on(async {
+        let World { hub, github, .. } = &World::new();
+        let labels = ["a b c".to_owned(), "x".to_owned()];
+        let new = NewIssue { title: "t", body: "mine", labels: &labels };
+        let is_mine = |issue: &Issue| issue.body == "mine";
+        hub.fails([Fault::DoneAndLost]);
+        assert_eq!(github.create_issue(&new, "a b c", is_mine).await, Ok(None));
+        hub.fails([Fault::Lost]);
+        hub.edits(1, |issue| issue["state"] = json!("closed"));
+        let made = github.create_issue(&new, "a b c", is_mine).await.unwrap().unwrap();
+        assert_eq!((made.number, made.is_open, made.is_trusted, made.has("X")), (2, true, true, true));
+        // Nothing is made, and nothing is told.
+        let nothing = || Fault::Instead(200, vec![], json!([]));
+        hub.fails([Fault::Lost, nothing(), Fault::Lost, nothing(), Fault::Lost, nothing()]);
+        assert!(matches!(github.create_issue(&new, "x", |_| false).await, Err(Trouble::Lost { .. })));
+        assert_eq!(hub.issues().len(), 2);
+
+        hub.fails([Fault::DoneAndLost]);
+        github.comment(2, "said", |comment| comment.body == "said").await.unwrap();
+        hub.fails([Fault::Lost]);
+        github.comment(2, "more", |comment| comment.body == "more").await.unwrap();
+        assert_eq!(hub.comments(2), ["said", "more"]);
+        let all = github.comments(2).await.unwrap();
+        assert!(all[0].id < all[1].id && all[0].is_trusted && all[0].created.is_some());
+        github.delete_comment(all[0].id).await.unwrap();
+        github.delete_comment(all[0].id).await.unwrap();
+        assert_eq!(hub.comments(2), ["more"]);
+    });
+}
+
+#[test]
+fn issues_are_listed_over_all_pages_without_pull_requests_and_each_once() {
+    runtime().block_on(async {
+        let World { hub, github, .. } = &World::new();
+        hub.pages(2);
+        let labels = json!([{"name": "Incident"}, "plain"]);
+        for state in ["open", "open", "closed", "open", "open"] {
+            hub.has_issue(json!({"state": state, "labels": [{"name": "Incident"}]}));
+        }
+        hub.has_issue(json!({"labels": [{"name": "incident"}], "pull_request": {"url": "x"}}));
+        let numbers = |issues: &[Issue]| issues.iter().map(|issue| issue.number).collect::<Vec<_>>();
+        assert_eq!(numbers(&github.open_issues("incident").await.unwrap()), [1, 2, 4, 5]);
+        let one = json!({"number": 9, "labels": labels, "state": "open", "body": null, "author_association": "OWNER"});
+        hub.fails([Fault::Instead(200, vec![], json!([one, one]))]);
+        let found = github.open_issues("incident").await.unwrap();
+        assert_eq!((found.len(), found[0].has("incident"), found[0].has("plain"), found[0].is_trusted), (1, true, true, true));
+    });
+}
+
+#[test]
+fn labels_and_people_come_and_go_one_by_one() {
+    runtime().block_on(async {
+        let World { hub, github, .. } = &World::new();
+        let number = hub.has_issue(json!({"labels": [{"name": "theirs"}, {"name": "severity/low"}]}));
+        github.add_labels(number, &["severity/high".to_owned()]).await.unwrap();
+        github.remove_label(number, "severity/low").await.unwrap();
+        github.remove_label(number, "severity/low").await.unwrap();
+        let left_out = github.assign(number, &["Ada".to_owned(), "nobody".to_owned()]).await.unwrap();
+        assert_eq!(left_out, ["nobody"]);
+        let issue = github.issue(number).await.unwrap();
+        assert_eq!(issue.labels.into_iter().collect::<Vec<_>>(), ["severity/high", "theirs"]);
+        github.edit_issue(number, "new", None).await.unwrap();
+        assert_eq!((&hub.issue(number)["body"], &hub.issue(number)["state"]), (&json!("new"), &json!("open")));
+        github.close_issue(number, Reason::NotPlanned).await.unwrap();
+        let closed = hub.issue(number);
+        assert_eq!([&closed["state"], &closed["state_reason"], &closed["body"]], [&json!("closed"), &json!("not_planned"), &json!("new")]);
+        hub.disables_issues(true);
+        let refused = github.open_issues("x").await.unwrap_err();
+        assert_eq!(refused.to_string(), "GitHub refuses `GET issues` (410): Issues are disabled for this repo");
     });
 }
