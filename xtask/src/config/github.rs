@@ -62,7 +62,8 @@ impl Github {
             return Err("[github] needs a `check` and at least one of `branches`".to_owned());
         }
         let monitoring = self.monitoring.as_ref();
-        if monitoring.is_some_and(|one| one.interval.is_zero() || one.workflow.is_empty() || one.workflow.contains('/')) {
+        if monitoring.is_some_and(|one| one.interval.is_zero() || one.workflow.is_empty() || one.workflow.contains('/'))
+        {
             return Err("github.monitoring: `workflow` is a file's name, and `interval` is above zero".to_owned());
         }
         match self.environments.iter().find(|(_, guarded)| guarded.branches.is_empty()) {

@@ -44,15 +44,29 @@ mod tests {
         for (one, other, same) in [
             ("p95 1034.2 ms is over 1000 ms", "p95 2001 ms is over 1000 ms", true),
             ("3 of 4 pods are ready", "2 of 4 pods are ready", true),
-            ("`forge-5d8f9c-x2k9q` is not ready: CrashLoopBackOff", "`forge-5d8f9c-b7m4n` is not ready: CrashLoopBackOff", true),
-            ("`forge-5d8f9c-x2k9q` is not ready: CrashLoopBackOff", "`forge-5d8f9c-x2k9q` is not ready: OOMKilled", false),
+            (
+                "`forge-5d8f9c-x2k9q` is not ready: CrashLoopBackOff",
+                "`forge-5d8f9c-b7m4n` is not ready: CrashLoopBackOff",
+                true,
+            ),
+            (
+                "`forge-5d8f9c-x2k9q` is not ready: CrashLoopBackOff",
+                "`forge-5d8f9c-x2k9q` is not ready: OOMKilled",
+                false,
+            ),
             ("GET /health: status 500", "GET /health: status 503", false),
             ("GET /health: HTTP 500", "GET /health: HTTP 500 (and 2 more)", false),
             ("GET /health: status 500", "GET /ready: status 500", false),
             ("it cannot be reached: connection refused", "it did not answer: it took too long", false),
             ("", "", true),
         ] {
-            assert_eq!(cause(one, &[]) == cause(other, &[]), same, "{one} / {other}: {} / {}", steady(one), steady(other));
+            assert_eq!(
+                cause(one, &[]) == cause(other, &[]),
+                same,
+                "{one} / {other}: {} / {}",
+                steady(one),
+                steady(other)
+            );
         }
     }
 

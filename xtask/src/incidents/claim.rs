@@ -4,10 +4,12 @@
 //! lowest id stays; the others are removed by those who wrote them. The comment is what people read, too. One that was
 //! written long ago by a run that did no more is taken over by a second one, which is claimed in the same way.
 
+use std::collections::BTreeSet;
+
 use super::desk::Desk;
 use super::mark::{Note, read_note, wrap_note};
 use super::state::GRACE;
-use crate::tools::github::Trouble;
+use crate::tools::github::{Comment, Trouble};
 
 /// How often a claim is taken over before it is given up.
 const DEEPEST: usize = 3;
@@ -37,15 +39,18 @@ impl Desk<'_> {
 
     async fn contend(&self, issue: u64, tells: &str, text: &str) -> Result<bool, Trouble> {
         let note = Note { by: self.by.clone(), tells: tells.to_owned() };
-        let is_there =
-            |comment: &crate::tools::github::Comment| comment.is_trusted && read_note(&comment.body).as_ref() == Some(&note);
-        self.github.comment(issue, &wrap_note(&note, text), is_there).await?;
-        let mut claims = self.claims(issue, tells).await?.into_iter();
+        let is_there = |comment: &Comment| comment.is_trusted && read_note(&comment.body).as_ref() == Some(&note);
+        let made = self.github.comment(issue, &wrap_note(&note, text), is_there).await?;
+        let claims = self.claims(issue, tells).await?;
         // One that was just written and is not listed yet is ours.
-        let is_first = claims.next().is_none_or(|first| first.by == self.by);
-        // Of a lost answer there may be two of ours.
-        for more in claims.filter(|claim| claim.by == self.by) {
-            self.github.delete_comment(more.id).await?;
+        let is_first = claims.first().is_none_or(|first| first.by == self.by);
+        let stays = claims.first().filter(|_| is_first).map_or(made, |first| first.id);
+        // Of a lost answer there may be two of ours; and a list of several pages misses some while others are removed.
+        let ours = claims.iter().filter(|claim| claim.by == self.by).map(|claim| claim.id).chain([made]);
+        for id in ours.collect::<BTreeSet<u64>>() {
+            if !is_first || id != stays {
+                self.github.delete_comment(id).await?;
+            }
         }
         Ok(is_first)
     }

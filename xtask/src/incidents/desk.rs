@@ -192,7 +192,8 @@ impl Desk<'_> {
                 if let Some(over) = &over {
                     one.trouble.push(Untold::clone(over));
                 } else if self.now() - begun > PATIENCE {
-                    let reason = format!("there was no more time: GitHub made it wait for {} minutes", PATIENCE.whole_minutes());
+                    let reason =
+                        format!("there was no more time: GitHub made it wait for {} minutes", PATIENCE.whole_minutes());
                     one.trouble.push(Untold { reason, fix: "run it again".to_owned() });
                 } else if let Err(trouble) = self.settle(check, open, &mut one).await {
                     if is_over(&trouble) {

@@ -75,7 +75,9 @@ impl Alert<'_> {
             (News::Opened, Kind::Failing) => (":red_circle:", format!("is failing (severity {severity})")),
             (News::Opened, Kind::Unwatched) => (":white_circle:", format!("is not watched (severity {severity})")),
             (News::Escalated(level), _) => (":rotating_light:", format!("is still open: escalated to {level}")),
-            (News::Closed(lasted), Kind::Failing) => (":large_green_circle:", format!("is well again after {}", span(*lasted))),
+            (News::Closed(lasted), Kind::Failing) => {
+                (":large_green_circle:", format!("is well again after {}", span(*lasted)))
+            }
             (News::Closed(lasted), Kind::Unwatched) => {
                 (":large_green_circle:", format!("is watched again after {}", span(*lasted)))
             }
@@ -165,7 +167,13 @@ mod tests {
     fn programs_know_a_message_again() {
         let mark = mark();
         let alert = |news| Alert {
-            news, key: &mark.key, incident: &mark.incident, reason: "why", issue: 7, url: "https://i/7", run: "https://r/1",
+            news,
+            key: &mark.key,
+            incident: &mark.incident,
+            reason: "why",
+            issue: 7,
+            url: "https://i/7",
+            run: "https://r/1",
         };
         let redactor = Redactor::default();
         let opened = alert(News::Opened).json(&redactor);

@@ -53,8 +53,7 @@ mod tests {
 
     #[test]
     fn more_than_two_intervals_is_late() {
-        let monitoring =
-            Monitoring { workflow: "watch.yml".to_owned(), interval: Duration::from_secs(6 * 3600) };
+        let monitoring = Monitoring { workflow: "watch.yml".to_owned(), interval: Duration::from_secs(6 * 3600) };
         let now = datetime!(2026-11-24 12:00:00 UTC);
         let ago = |minutes: i64| Some(now - time::Duration::minutes(minutes));
         let last = "`watch.yml` is meant to start every 6 h, and last did 12 h 1 min ago, at 2026-11-23T23:59:00Z";
@@ -74,7 +73,9 @@ mod tests {
 
     #[test]
     fn times_are_said_as_people_say_them() {
-        for (seconds, said) in [(30, "30 s"), (60, "1 min"), (3600, "1 h"), (5400, "1 h 30 min"), (86_400, "1 d"), (90_060, "1 d 1 h")] {
+        for (seconds, said) in
+            [(30, "30 s"), (60, "1 min"), (3600, "1 h"), (5400, "1 h 30 min"), (86_400, "1 d"), (90_060, "1 d 1 h")]
+        {
             assert_eq!(span(Duration::from_secs(seconds)), said);
         }
     }

@@ -142,7 +142,14 @@ mod tests {
 
     #[test]
     fn checks_are_the_gates_of_the_three_kinds() {
-        let ids = ["monitor/health/pods", "monitor/incidents", "monitor/odd/x", "monitor/security/", "health/pods", "monitor"];
+        let ids = [
+            "monitor/health/pods",
+            "monitor/incidents",
+            "monitor/odd/x",
+            "monitor/security/",
+            "health/pods",
+            "monitor",
+        ];
         let gates = ids.iter().map(|id| gate(id, Verdict::Pass, "")).collect();
         let found = checks(&report("", gates), Path::new("/nowhere"), &Alerts::default());
         assert_eq!(found.iter().map(|check| check.name.as_str()).collect::<Vec<_>>(), ["health/pods"]);

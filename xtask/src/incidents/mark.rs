@@ -7,8 +7,9 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
-use super::state::{Incident, Kind};
+use super::state::{GRACE, Incident, Kind, rfc3339};
 
 /// How a mark begins, whatever its version.
 const BEGIN: &str = "<!-- forge-incident/";
@@ -47,8 +48,19 @@ pub struct Mark {
     pub by: String,
     /// What is still to be done about it: by whoever comes next, where the run that began it is gone.
     pub to_do: BTreeSet<String>,
+    /// When a later run last began with that, so that others leave it alone for a while.
+    #[serde(with = "rfc3339::option")]
+    pub tried: Option<OffsetDateTime>,
     /// The state.
     pub incident: Incident,
+}
+
+impl Mark {
+    /// Whether something is still to do that whoever began it would have done by now.
+    pub fn is_left(&self, now: OffsetDateTime) -> bool {
+        let touched = self.tried.map_or(self.incident.seen, |tried| tried.max(self.incident.seen));
+        !self.to_do.is_empty() && now - touched > GRACE
+    }
 }
 
 /// A body that is ours.
@@ -138,9 +150,8 @@ pub mod testing {
             levels: BTreeSet::new(),
             closed: None,
         };
-        let key =
-            Key { environment: "production".to_owned(), check: "health/pods".to_owned(), about: Kind::Failing };
-        Mark { key, by: "run-1".to_owned(), to_do: BTreeSet::new(), incident }
+        let key = Key { environment: "production".to_owned(), check: "health/pods".to_owned(), about: Kind::Failing };
+        Mark { key, by: "run-1".to_owned(), to_do: BTreeSet::new(), tried: None, incident }
     }
 }
 
@@ -185,6 +196,17 @@ mod tests {
         ] {
             assert_eq!(read(&body), None, "{what}");
         }
+    }
+
+    #[test]
+    fn what_is_still_to_do_is_left_alone_while_somebody_may_be_at_it() {
+        let mut mark = mark();
+        let later = |minutes: i64| super::testing::mark().incident.seen + time::Duration::minutes(minutes);
+        assert!(!mark.is_left(later(600)));
+        mark.to_do.insert("assign".to_owned());
+        assert!(!mark.is_left(later(30)) && mark.is_left(later(31)));
+        mark.tried = Some(later(31));
+        assert!(!mark.is_left(later(60)) && mark.is_left(later(62)));
     }
 
     #[test]

@@ -217,7 +217,7 @@ fn escalate(incident: &mut Incident, now: OffsetDateTime, levels: &[Level]) -> V
 }
 
 /// Times in marks, by RFC 3339.
-mod rfc3339 {
+pub(super) mod rfc3339 {
     use serde::{Deserialize, Deserializer, Serializer};
     use time::OffsetDateTime;
     use time::format_description::well_known::Rfc3339;

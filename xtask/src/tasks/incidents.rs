@@ -115,7 +115,8 @@ mod tests {
         let quiet = one("health/pods", Kind::Failing, &[], &[]);
         let opened = one("health/endpoints", Kind::Failing, &["opened"], &[]);
         let refused = one("health/pods", Kind::Unwatched, &[], &["the token may not"]);
-        let told = |checks: &[&CheckTold]| Told { checks: checks.iter().map(|&one| one.clone()).collect(), trouble: None };
+        let told =
+            |checks: &[&CheckTold]| Told { checks: checks.iter().map(|&one| one.clone()).collect(), trouble: None };
         let Outcome::Ran(evidence) = outcome(&told(&[&quiet, &opened]), "again") else { panic!() };
         assert_eq!((evidence.work.count, evidence.declared, evidence.findings.len()), (2, Some(2), 1));
         assert_eq!(evidence.findings[0].message, "health/endpoints (failing): opened https://i/7");

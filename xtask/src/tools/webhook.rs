@@ -54,9 +54,13 @@ impl Trouble {
     /// The way out.
     pub fn way_out(&self) -> String {
         match self {
-            Self::Unset(name) => format!("set {name}, or write `{name}?` in the environment's file where it may be missing"),
+            Self::Unset(name) => {
+                format!("set {name}, or write `{name}?` in the environment's file where it may be missing")
+            }
             Self::Address(name) => format!("set {name} to the whole address that its service shows"),
-            Self::Unheard { name, .. } => format!("look whether what {name} leads to is well, and make a new address if it is not known there"),
+            Self::Unheard { name, .. } => {
+                format!("look whether what {name} leads to is well, and make a new address if it is not known there")
+            }
             Self::Interrupted => "run it again".to_owned(),
         }
     }
@@ -227,7 +231,8 @@ mod tests {
         };
         let hook = of("HOOK", url).unwrap().unwrap();
         assert_eq!(format!("{hook:?}"), "Hook(HOOK)");
-        let said = hook.harmless(&format!("no {url} and no /services/T0000/B0000/a-long-secret-part, a-long-secret-part\n!"));
+        let said =
+            hook.harmless(&format!("no {url} and no /services/T0000/B0000/a-long-secret-part, a-long-secret-part\n!"));
         assert!(!said.contains("secret"), "{said}");
         assert!(of("HOOK", "http://127.0.0.1:1/x").is_ok());
         for wrong in ["http://hooks.example/x", "hooks.example", "file:///x", "http://127.0.0.1.evil.example/x"] {

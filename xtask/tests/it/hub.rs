@@ -91,7 +91,8 @@ impl Hub {
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(Mutex::new(State { page: 100, now: "2026-11-24T06:00:00Z".to_owned(), ..State::default() }));
+        let state =
+            Arc::new(Mutex::new(State { page: 100, now: "2026-11-24T06:00:00Z".to_owned(), ..State::default() }));
         let shared = state.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -183,7 +184,8 @@ impl Hub {
         let mut state = self.state.lock().unwrap();
         let id = state.new_comment();
         let user = json!({"login": "mallory", "type": "User"});
-        let comment = json!({"id": id, "body": body, "user": user, "author_association": "NONE", "created_at": state.now});
+        let comment =
+            json!({"id": id, "body": body, "user": user, "author_association": "NONE", "created_at": state.now});
         state.comments.push((issue, comment));
     }
 
@@ -554,8 +556,11 @@ impl State {
                     labels.iter().any(|one| one["name"].as_str().unwrap().to_lowercase() == label)
                 };
                 let fits = |issue: &&Value| issue["state"] == *asked.query["state"] && has(issue);
-                // The newest comes first.
-                let found: Vec<Value> = self.issues.iter().rev().filter(fits).cloned().collect();
+                // The newest comes first, unless somebody asks for another order.
+                let mut found: Vec<Value> = self.issues.iter().filter(fits).cloned().collect();
+                if asked.query.get("direction").is_none_or(|direction| direction != "asc") {
+                    found.reverse();
+                }
                 self.paged(asked, 200, json!(found), address)
             }
             ("POST", []) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::body::title;
 use super::super::look::Check;
-use super::super::mark::{Key, Mark, wrap};
+use super::super::mark::{Body, Key, Mark, wrap};
 use super::super::routing::{assignees, labels, severity_label};
 use super::super::state::{GRACE, Incident, Look, Next, State, Transition, next};
 use super::news::{self, News};
@@ -69,7 +69,7 @@ impl Desk<'_> {
         if self.is_heard() {
             to_do.insert(news::to_do(&News::Opened));
         }
-        let mark = Mark { key: key.clone(), by: self.by.clone(), to_do, incident };
+        let mark = Mark { key: key.clone(), by: self.by.clone(), to_do, tried: None, incident };
         let body = wrap(&mark, &self.writer.body(key, &mark.incident, check, ""));
         let title = title(key);
         let labels = labels(self.alerts, key, mark.incident.severity);
@@ -102,6 +102,9 @@ impl Desk<'_> {
         }
         told.told.push("opened".to_owned());
         let to_do = self.catch_up(first, check, told).await;
+        if to_do.is_empty() {
+            return Ok(());
+        }
         let incident = &first.body.mark.incident;
         self.write(first, check, Change { incident, is_told: false, to_do, closed: None }).await
     }
@@ -112,8 +115,7 @@ impl Desk<'_> {
         let look = self.look(check, told.about);
         let is_silenced = ours.issue.has(&self.alerts.silence);
         let mut to_do = ToDo::default();
-        let is_left = look.now - mark.incident.seen > GRACE && !mark.to_do.is_empty() && !is_silenced;
-        if is_left && self.claim(number, &format!("to do {}", mark.incident.seen), &self.writer.taken_over()).await? {
+        if !is_silenced && mark.is_left(look.now) && self.takes_over(ours).await? {
             to_do = self.catch_up(ours, check, told).await;
         }
         let levels = if is_silenced { &[][..] } else { &self.alerts.escalation };
@@ -226,6 +228,17 @@ impl Desk<'_> {
         to_do
     }
 
+    /// Whether it is this run that does what an earlier one left. It says so in the mark, without a word to people: who reads
+    /// the mark after that leaves it alone. Two that read it in the same moment both do it, and it is heard twice.
+    async fn takes_over(&self, ours: &Ours) -> Result<bool, Trouble> {
+        let number = ours.issue.number;
+        let now = self.ours(self.github.issue(number).await?).filter(|now| now.body.mark == ours.body.mark);
+        let Some(Ours { body: Body { mark, text, before, after }, .. }) = now else { return Ok(false) };
+        let mark = Mark { tried: Some(self.now()), ..mark };
+        self.github.edit_issue(number, &format!("{before}{}{after}", wrap(&mark, &text)), None).await?;
+        Ok(true)
+    }
+
     async fn close_duplicate(&self, ours: &Ours, of: u64) -> Result<(), Trouble> {
         self.claim(ours.issue.number, "duplicate", &self.writer.duplicate(of)).await?;
         self.github.close_issue(ours.issue.number, Reason::NotPlanned).await
@@ -262,7 +275,10 @@ impl Desk<'_> {
 /// GitHub leaves out the labels of whoever may not set any, and says nothing of it.
 fn unknown_to_us(number: u64, label: &str) -> Untold {
     Untold {
-        reason: format!("the issue #{number} was made and closed again: GitHub did not give it the label `{label}`, or its author may not write here"),
-        fix: "give the token the right to write issues (`issues: write`), of somebody who may write to the repository".to_owned(),
+        reason: format!(
+            "the issue #{number} was made and closed again: GitHub did not give it the label `{label}`, or its author may not write here"
+        ),
+        fix: "give the token the right to write issues (`issues: write`), of somebody who may write to the repository"
+            .to_owned(),
     }
 }

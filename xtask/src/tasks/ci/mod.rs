@@ -54,7 +54,10 @@ pub fn all_gates(ctx: &Ctx) -> Vec<Gate> {
 
 /// Runs what `args` select, or joins what ran elsewhere.
 pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, args: &Args) -> Result<Done> {
-    late::notice(ctx, cancel, events).await;
+    // Of a run that is spread over machines, the one that joins it says so once.
+    if args.only.is_empty() {
+        late::notice(ctx, cancel, events).await;
+    }
     let gates = all_gates(ctx);
     let options =
         Options { cache: !args.no_cache, fail_fast: args.fail_fast, explain: args.explain, ..Options::default() };

@@ -110,7 +110,11 @@ async fn of_monitoring(session: Session, monitoring: Monitoring) -> Result<Outco
     let name = &monitoring.workflow;
     let workflow = github.workflow(name).await?;
     let last = github.last_start(name, "event=schedule").await?;
-    session.note(&format!("`{name}` is {}, and last started at {:?}", workflow.state, last.as_ref().map(|one| one.at)))?;
+    session.note(&format!(
+        "`{name}` is {}, and last started at {:?}",
+        workflow.state,
+        last.as_ref().map(|one| one.at)
+    ))?;
     let mut findings = Vec::new();
     if workflow.state != "active" {
         let message = format!("`{name}` does not start: it is {}; enable it under Actions", workflow.state);

@@ -124,7 +124,8 @@ struct ToldComment {
 impl GitHub {
     /// The open issues with a label, without pull requests, the lowest number first.
     pub async fn open_issues(&self, label: &str) -> Result<Vec<Issue>, Trouble> {
-        let path = format!("issues?state=open&labels={}", percent_encoded(label, ""));
+        // The oldest first: what is closed while pages are read is mostly new, and shifts nothing before it.
+        let path = format!("issues?state=open&sort=created&direction=asc&labels={}", percent_encoded(label, ""));
         let told: Vec<Told> = self.get_all(&path, "").await?;
         let mut issues: Vec<Issue> =
             told.into_iter().filter(|one| one.pull_request.is_none()).map(|one| self.issue_of(one)).collect();
@@ -194,18 +195,18 @@ impl GitHub {
         Ok(comments)
     }
 
-    /// Comments an issue. Where the answer is lost it is made again unless `is_there` finds it.
-    pub async fn comment(&self, number: u64, text: &str, is_there: impl Fn(&Comment) -> bool) -> Result<(), Trouble> {
+    /// Comments an issue. Where the answer is lost it is made again unless `is_there` finds it. Gives its id.
+    pub async fn comment(&self, number: u64, text: &str, is_there: impl Fn(&Comment) -> bool) -> Result<u64, Trouble> {
         let (path, body) = (format!("issues/{number}/comments"), json!({"body": text}));
         let mut lost = Trouble::Interrupted;
         for _ in 0..LOOKS {
             match self.post(&path, &body).await {
-                Ok(_) => return Ok(()),
+                Ok(made) => return self.understood::<ToldComment>(&format!("POST {path}"), made).map(|told| told.id),
                 Err(trouble @ Trouble::Lost { .. }) => lost = trouble,
                 Err(trouble) => return Err(trouble),
             }
-            if self.comments(number).await?.iter().any(&is_there) {
-                return Ok(());
+            if let Some(made) = self.comments(number).await?.iter().find(|comment| is_there(comment)) {
+                return Ok(made.id);
             }
         }
         Err(lost)

@@ -422,7 +422,10 @@ fn issues_are_listed_over_all_pages_without_pull_requests_and_each_once() {
         let one = json!({"number": 9, "labels": labels, "state": "open", "body": null, "author_association": "OWNER"});
         hub.fails([Fault::Instead(200, vec![], json!([one, one]))]);
         let found = github.open_issues("incident").await.unwrap();
-        assert_eq!((found.len(), found[0].has("incident"), found[0].has("plain"), found[0].is_trusted), (1, true, true, true));
+        assert_eq!(
+            (found.len(), found[0].has("incident"), found[0].has("plain"), found[0].is_trusted),
+            (1, true, true, true)
+        );
     });
 }
 
@@ -442,7 +445,10 @@ fn labels_and_people_come_and_go_one_by_one() {
         assert_eq!((&hub.issue(number)["body"], &hub.issue(number)["state"]), (&json!("new"), &json!("open")));
         github.close_issue(number, Reason::NotPlanned).await.unwrap();
         let closed = hub.issue(number);
-        assert_eq!([&closed["state"], &closed["state_reason"], &closed["body"]], [&json!("closed"), &json!("not_planned"), &json!("new")]);
+        assert_eq!(
+            [&closed["state"], &closed["state_reason"], &closed["body"]],
+            [&json!("closed"), &json!("not_planned"), &json!("new")]
+        );
         hub.disables_issues(true);
         let refused = github.open_issues("x").await.unwrap_err();
         assert_eq!(refused.to_string(), "GitHub refuses `GET issues` (410): Issues are disabled for this repo");

@@ -58,7 +58,10 @@ fn killed_while_it_opens_the_next_run_joins_and_tells() {
         assert_eq!(site.open().len(), 1, "after {requests}");
         // What is heard twice was heard before the kill, and is better than never.
         let heard = heard(&site);
-        assert!(!heard.is_empty() && heard.len() <= 2 && heard.iter().all(|word| *word == "is failing"), "{requests}: {heard:?}");
+        assert!(
+            !heard.is_empty() && heard.len() <= 2 && heard.iter().all(|word| *word == "is failing"),
+            "{requests}: {heard:?}"
+        );
         let issue = &site.open()[0];
         assert_eq!(issue["assignees"][0]["login"], json!("dev"), "after {requests}");
         assert!(issue["body"].as_str().unwrap().contains("\"to_do\":[]"), "after {requests}");
@@ -75,7 +78,9 @@ fn killed_while_it_opens_the_next_run_joins_and_tells() {
 
 #[test]
 fn killed_while_it_changes_escalates_or_closes_the_next_run_goes_on() {
-    for (what, hour, gate) in [("changes", 6, fails("worse")), ("escalates", 30, fails("bad")), ("closes", 12, passes())] {
+    for (what, hour, gate) in
+        [("changes", 6, fails("worse")), ("escalates", 30, fails("bad")), ("closes", 12, passes())]
+    {
         for requests in 0.. {
             let site = Site::new();
             site.run(0, &[fails("bad")]);
@@ -102,7 +107,11 @@ fn killed_while_it_changes_escalates_or_closes_the_next_run_goes_on() {
             if what != "closes" {
                 let before = site.hub.comments(1).len();
                 site.run(hour + 2, std::slice::from_ref(&gate));
-                assert_eq!((site.hub.comments(1).len(), site.chat.heard().len()), (before, 0), "{what} after {requests}");
+                assert_eq!(
+                    (site.hub.comments(1).len(), site.chat.heard().len()),
+                    (before, 0),
+                    "{what} after {requests}"
+                );
             }
         }
     }

@@ -8,7 +8,7 @@ use xtask::incidents::desk::Told;
 use xtask::model::GateReport;
 use xtask::tools::cancel;
 
-use super::super::hub::{Asked, Fault, Turns, message};
+use super::super::hub::{Asked, Fault, Hub, Turns, message};
 use super::site::{Site, fails, passes, short};
 
 /// Serves one request at a time, and none before every monitor that goes on has one waiting: the order is then what
@@ -142,7 +142,9 @@ fn one_open(site: &Site, what: &str) -> Value {
 
 #[test]
 fn in_every_order_of_two_monitors_one_issue_stays_and_is_told_once() {
-    let mut site = Site::new();
+    // Nobody to assign and no chat, so that there are only the requests that the order matters for.
+    let mut site = Site::with("url = \"https://forge.example\"\n[alerts]\n");
+    site.ctx.config.github = None;
     // The first order, then each that differs in its last choice that can.
     let (mut path, mut orders): (Vec<usize>, usize) = (vec![], 0);
     loop {
@@ -156,25 +158,24 @@ fn in_every_order_of_two_monitors_one_issue_stays_and_is_told_once() {
         };
         let told = at_once(&site, 2, &Order::of(2, choose, |_| None), &[fails("bad")]);
         let issue = one_open(&site, &format!("{path:?}"));
-        let lowest = site.hub.issues().iter().map(|issue| issue["number"].as_u64().unwrap()).min();
-        assert_eq!(issue["number"].as_u64(), lowest, "{path:?}");
-        assert_eq!(site.chat.lines().len(), 1, "{path:?}");
+        assert_eq!(issue["number"], 1, "{path:?}");
         assert!(told.iter().all(|told| told.untold().is_none()), "{path:?} {told:?}");
+        let opened = told.iter().flat_map(short).filter(|line| line.ends_with("opened")).count();
+        assert_eq!(opened, 1, "{path:?}");
         orders += 1;
-        site.hub = super::super::hub::Hub::start();
-        site.hub.sets("actions/workflows/watch.yml/runs", 200, json!({"workflow_runs": []}));
+        site.hub = Hub::start();
         let taken = taken.lock().unwrap().clone();
         let Some(last) = taken.iter().rposition(|(choice, of)| choice + 1 < *of) else { break };
         path = taken[..last].iter().map(|(choice, _)| *choice).chain([taken[last].0 + 1]).collect();
     }
     println!("{orders} orders of two monitors");
-    assert!(orders > 50, "{orders}");
+    assert!(orders > 20, "{orders}");
 }
 
 #[test]
 fn ten_monitors_at_once_end_with_one_open_issue_whatever_is_lost() {
     let (mut duplicates, mut joined) = (0, 0);
-    for seed in 0..12 {
+    for seed in 0..6 {
         let site = Site::new();
         site.hub.pages(3);
         let foreign = site.hub.has_issue(json!({"labels": [{"name": "incident"}], "body": "The pods are down!"}));
@@ -201,7 +202,8 @@ fn ten_monitors_at_once_end_with_one_open_issue_whatever_is_lost() {
         site.run(12, &[fails("bad")]);
         let ours: Vec<Value> = site.open().into_iter().filter(|issue| issue["number"] != foreign).collect();
         assert_eq!(ours.len(), 1, "{what}");
-        let lowest = site.hub.issues().iter().filter_map(|issue| issue["number"].as_u64()).filter(|one| *one != foreign).min();
+        let lowest =
+            site.hub.issues().iter().filter_map(|issue| issue["number"].as_u64()).filter(|one| *one != foreign).min();
         assert_eq!(ours[0]["number"].as_u64(), lowest, "{what}");
 
         // Ten see it well at once: that is no second pass. Ten more do: it is closed once, and told once.
@@ -229,7 +231,8 @@ fn ten_that_see_it_worse_or_too_old_at_once_tell_it_once() {
     let site = Site::new();
     site.run(0, &[fails("bad")]);
     site.chat.heard();
-    for (hour, seed, reason, heard, comments) in [(6, 1, "worse", 0, 1), (30, 2, "worse", 1, 2), (36, 3, "worse", 0, 2)] {
+    for (hour, seed, reason, heard, comments) in [(6, 1, "worse", 0, 1), (30, 2, "worse", 1, 2), (36, 3, "worse", 0, 2)]
+    {
         site.at(hour);
         let mut roll = chance(seed);
         at_once(&site, 10, &Order::of(10, move |all| roll(all.len()), |_| None), &[fails(reason)]);

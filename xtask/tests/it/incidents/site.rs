@@ -83,7 +83,8 @@ impl Ear {
                 }
                 if answer != "lost" {
                     let body = "said: the-secret-of-the-chat";
-                    let head = format!("HTTP/1.1 {answer}connection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                    let head =
+                        format!("HTTP/1.1 {answer}connection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
                     let _gone = stream.write_all(head.as_bytes());
                 }
             }
@@ -184,8 +185,7 @@ impl Site {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let repository = Repository::parse(REPOSITORY).unwrap();
         let github = GitHub::new(&self.ctx, base, repository, cancel.clone(), self.time.clone());
-        let told =
-            tell_by(&self.ctx, &self.environment, &report, github.as_ref(), cancel, self.time.clone());
+        let told = tell_by(&self.ctx, &self.environment, &report, github.as_ref(), cancel, self.time.clone());
         runtime.block_on(told)
     }
 

@@ -38,7 +38,10 @@ fn a_failure_is_told_once_to_more_after_a_day_and_when_it_is_over() {
     assert_eq!(site.run(18, &[fails("`forge-1-b` is not ready: OOMKilled")]), ["health/pods failing: changed"]);
     assert!(site.hub.comments(1)[0].contains("OOMKilled") && site.chat.heard().is_empty());
 
-    assert_eq!(site.run(30, &[fails("`forge-1-b` is not ready: OOMKilled")]), ["health/pods failing: escalated on-call"]);
+    assert_eq!(
+        site.run(30, &[fails("`forge-1-b` is not ready: OOMKilled")]),
+        ["health/pods failing: escalated on-call"]
+    );
     let issue = site.hub.issue(1);
     assert!(names(&issue, "labels", "name").contains(&"on-call".to_owned()));
     assert_eq!(names(&issue, "assignees", "login"), ["dev", "grace"]);
@@ -53,7 +56,11 @@ fn a_failure_is_told_once_to_more_after_a_day_and_when_it_is_over() {
     let issue = site.hub.issue(1);
     assert_eq!((&issue["state"], &issue["state_reason"]), (&json!("closed"), &json!("completed")));
     let told = site.hub.comments(1);
-    assert!(told[2].contains("It lasted **1 d 12 h**, from 2026-11-24 05:58 UTC to 2026-11-25 17:58 UTC."), "{}", told[2]);
+    assert!(
+        told[2].contains("It lasted **1 d 12 h**, from 2026-11-24 05:58 UTC to 2026-11-25 17:58 UTC."),
+        "{}",
+        told[2]
+    );
     assert_eq!(site.chat.lines(), [":large_green_circle: production: health/pods is well again after 1 d 12 h"]);
     assert_eq!((told.len(), site.run(54, &[passes()]).len()), (3, 0));
 
@@ -65,7 +72,8 @@ fn a_failure_is_told_once_to_more_after_a_day_and_when_it_is_over() {
 #[test]
 fn a_check_that_did_not_run_is_not_watched_and_says_nothing_of_the_service() {
     let site = Site::new();
-    let optional = |verdict| xtask::model::GateReport { required: false, ..gate("security/image", verdict, "no scanner") };
+    let optional =
+        |verdict| xtask::model::GateReport { required: false, ..gate("security/image", verdict, "no scanner") };
     assert_eq!(site.run(0, &[did_not_run(), optional(Verdict::DidNotRun)]), ["health/pods unwatched: opened"]);
     let issue = site.hub.issue(1);
     assert!(names(&issue, "labels", "name").ends_with(&["severity/medium".to_owned(), "unwatched".to_owned()]));
@@ -92,7 +100,8 @@ fn each_check_has_an_issue_of_its_own_and_a_severity_that_changes_is_told() {
     image.findings = vec![Finding::new("CVE-1", Severity::Low, "openssl")];
     let told = site.run(0, &[endpoints.clone(), image.clone(), passes()]);
     assert_eq!(told, ["health/endpoints failing: opened", "security/image failing: opened"]);
-    let severities: Vec<String> = site.hub.issues().iter().map(|issue| names(issue, "labels", "name")[4].clone()).collect();
+    let severities: Vec<String> =
+        site.hub.issues().iter().map(|issue| names(issue, "labels", "name")[4].clone()).collect();
     assert_eq!(severities, ["severity/critical", "severity/low"]);
     assert_eq!(names(&site.hub.issue(1), "assignees", "login"), ["ada", "bert"]);
     image.findings.push(Finding::new("CVE-2", Severity::Critical, "zlib"));
@@ -106,7 +115,9 @@ fn each_check_has_an_issue_of_its_own_and_a_severity_that_changes_is_told() {
 fn what_people_do_with_an_issue_is_respected() {
     let site = Site::new();
     site.run(0, &[fails("bad")]);
-    let add = |name: &'static str| move |issue: &mut Value| issue["labels"].as_array_mut().unwrap().push(json!({"name": name}));
+    let add = |name: &'static str| {
+        move |issue: &mut Value| issue["labels"].as_array_mut().unwrap().push(json!({"name": name}))
+    };
     site.hub.edits(1, |issue| {
         let body = issue["body"].as_str().unwrap().replace('\n', "\r\n");
         issue["body"] = json!(format!("Ada looks at it.\r\n\r\n{body}\r\n\r\nSee the other one."));
@@ -166,7 +177,8 @@ fn other_issues_are_never_touched() {
     let others: Vec<u64> = site.open().iter().map(|issue| issue["number"].as_u64().unwrap()).collect();
     assert_eq!(others.len(), 11);
     site.hub.asked();
-    for (hour, gate) in [(6, fails("bad")), (12, fails("worse")), (40, fails("worse")), (46, passes()), (52, passes())] {
+    for (hour, gate) in [(6, fails("bad")), (12, fails("worse")), (40, fails("worse")), (46, passes()), (52, passes())]
+    {
         let told = site.run(hour, &[gate]);
         assert!(told.iter().all(|line| !line.contains('!')), "{told:?}");
     }

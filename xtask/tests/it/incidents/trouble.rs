@@ -29,7 +29,11 @@ fn what_github_refuses_is_told_with_the_way_out() {
         (vec![limited()], "GitHub's limit of requests is used up until 2026-11-25T00:00:00Z", "wait"),
         (vec![Fault::Instead(401, vec![], message("Bad credentials"))], "does not take the token", "new token"),
         (vec![Fault::Instead(404, vec![], message("Not Found"))], "finds nothing for `GET issues`", "permission"),
-        (vec![list(), good(), Fault::Instead(422, vec![], message("Validation Failed"))], "(422): Validation Failed", "words"),
+        (
+            vec![list(), good(), Fault::Instead(422, vec![], message("Validation Failed"))],
+            "(422): Validation Failed",
+            "words",
+        ),
         ((0..5).map(|_| Fault::Lost).collect(), "did not answer `GET issues`", "githubstatus"),
     ] {
         let site = Site::new();
@@ -43,7 +47,10 @@ fn what_github_refuses_is_told_with_the_way_out() {
     }
     let site = Site::new();
     site.hub.disables_issues(true);
-    assert_eq!(site.run(0, &[fails("bad")]), ["! GitHub refuses `GET issues` (410): Issues are disabled for this repo"]);
+    assert_eq!(
+        site.run(0, &[fails("bad")]),
+        ["! GitHub refuses `GET issues` (410): Issues are disabled for this repo"]
+    );
 }
 
 #[test]
@@ -68,11 +75,9 @@ fn somebody_who_cannot_be_assigned_is_named_and_the_issue_is_there() {
 
 #[test]
 fn a_chat_that_stumbles_is_borne_and_one_that_is_gone_is_said_and_told_later() {
-    for answers in [
-        vec!["429 X\r\nretry-after: 7\r\n", "503 X\r\n"],
-        vec!["500 X\r\n", "502 X\r\n", "503 X\r\n"],
-        vec!["lost"],
-    ] {
+    for answers in
+        [vec!["429 X\r\nretry-after: 7\r\n", "503 X\r\n"], vec!["500 X\r\n", "502 X\r\n", "503 X\r\n"], vec!["lost"]]
+    {
         let site = Site::new();
         site.chat.answers(answers.clone());
         assert_eq!(site.run(0, &[fails("bad")]), ["health/pods failing: opened"], "{answers:?}");
@@ -151,7 +156,9 @@ fn the_gate_counts_what_was_told_and_the_dead_man_hears_of_whole_runs_alone() {
     let mut site = Site::with(&ALERTS.replace("webhook = \"PROGRAM?\"", "dead_man = \"DEAD_MAN\""));
     let dead_man = Ear::start();
     site.ctx.env.insert("DEAD_MAN".to_owned(), dead_man.url.clone());
-    assert!(incidents::gate(&site.environment).is_some_and(|gate| gate.id == "monitor/incidents" && gate.unit == "checks"));
+    assert!(
+        incidents::gate(&site.environment).is_some_and(|gate| gate.id == "monitor/incidents" && gate.unit == "checks")
+    );
     let Outcome::Ran(evidence) = gate(&site, site.ctx.clone(), &[fails("bad")]) else { panic!() };
     assert_eq!((evidence.work.count, evidence.declared), (1, Some(1)));
     assert!(evidence.findings[0].message.contains("health/pods (failing): opened https://github.example/"));
@@ -177,7 +184,8 @@ fn a_limit_is_not_asked_against_again_for_each_check() {
     let limited = Fault::Instead(403, headers, message("API rate limit exceeded"));
     let list = Fault::Instead(200, vec![], json!([]));
     site.hub.fails([list, Fault::Instead(200, vec![], json!({"workflow_runs": []})), limited]);
-    let gates = ["health/a", "health/b", "health/c"].map(|check| super::site::gate(check, xtask::verdict::Verdict::Fail, "bad"));
+    let gates = ["health/a", "health/b", "health/c"]
+        .map(|check| super::site::gate(check, xtask::verdict::Verdict::Fail, "bad"));
     let told = site.tells(&gates);
     assert_eq!(told.count(), (3, 0), "{:?}", short(&told));
     assert_eq!(site.hub.asked().len(), 3);

@@ -17,7 +17,8 @@ fn world() -> (Project, Hub) {
     project.write("xtask/config/pipeline.toml", config);
     project.write(".gitignore", "/target/\n");
     project.commit();
-    let variables = [("GITHUB_API_URL", hub.url()), ("GITHUB_REPOSITORY", REPOSITORY.into()), ("GITHUB_TOKEN", TOKEN.into())];
+    let variables =
+        [("GITHUB_API_URL", hub.url()), ("GITHUB_REPOSITORY", REPOSITORY.into()), ("GITHUB_TOKEN", TOKEN.into())];
     for (name, value) in variables {
         project.set(name, value);
     }
@@ -68,7 +69,8 @@ fn any_run_of_ci_in_actions_looks_over_the_fence_by_one_request() {
     assert!(hub.asked().is_empty());
     project.set("GITHUB_ACTIONS", "true");
     let ran = project.xtask(&["ci"]);
-    let warning = ran.stdout.lines().find(|line| line.starts_with("::warning::")).unwrap_or_else(|| panic!("{}", ran.stdout));
+    let warning =
+        ran.stdout.lines().find(|line| line.starts_with("::warning::")).unwrap_or_else(|| panic!("{}", ran.stdout));
     assert!(warning.contains("`watch.yml` is meant to start every 6 h, and last did 1 d 6 h ago"), "{warning}");
     assert_eq!(hub.asked(), ["GET actions/workflows/watch.yml/runs"]);
     let code = ran.code;
