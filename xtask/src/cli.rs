@@ -17,6 +17,8 @@ use crate::tasks::{
     bench, cache, ci, cluster, container, dashboard, docs, doctor, evidence, history, integration, logs, perf, policy,
     bench, cache, ci, cluster, container, docs, doctor, evidence, generate, integration, logs, perf, policy,
     pre_commit, release, sbom, scan, self_test, signing, smoke, status, test_matrix, tools,
+    bench, cache, ci, cluster, container, docs, doctor, evidence, integration, logs, monitor, perf, policy, pre_commit,
+    release, sbom, scan, self_test, signing, smoke, status, test_matrix, tools,
 };
 use crate::tools::cancel::Cancel;
 use crate::tools::environment;
@@ -131,6 +133,8 @@ enum Task {
     Logs(logs::Args),
     /// Show how the pipeline is doing, as one page: what passes, what it costs, what is found, what is released
     Dashboard(dashboard::Args),
+    /// Look whether what runs in an environment is well, bears its load and is what was released
+    Monitor(monitor::Args),
     /// Check the pipeline's own code: format, lints, tests
     SelfTest,
     /// Look after the stored results
@@ -298,6 +302,7 @@ impl Run {
             Task::History(args) => history::plan(ctx, args)?,
             Task::Generate(_) => scan::generated(ctx),
             Task::Doctor(args) => doctor::plan(ctx, *args)?,
+            Task::Monitor(args) => monitor::gates(ctx, args)?,
             Task::SelfTest => self_test::plan(ctx),
             Task::Ci(_) | Task::Cache(_) => ci::all_gates(ctx),
             Task::Status(_) | Task::Logs(_) | Task::Dashboard(_) | Task::Bench { .. } | Task::Completions { .. } => {
@@ -365,6 +370,7 @@ impl Run {
                 }))
                 .into());
             }
+            Task::Monitor(args) => monitor::run(ctx, cancel, events, args).await?,
             Task::SelfTest => self.check("self-test", false, cancel, events).await?,
             Task::Bench { args } => {
                 let flags = [("--json", self.display.json), ("--list", self.dry_run)];

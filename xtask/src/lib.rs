@@ -4,6 +4,7 @@
 //! `config`, `context`), `tools`, `page`, `load`, `services`, `release`, `history`, `dashboard`, `report`, `engine`,
 //! `tasks`, `cli`.
 //! `config`, `context`), `tools`, `load`, `services`, `release`, `incidents`, `report`, `engine`, `tasks`, `cli`.
+//! `config`, `context`), `tools`, `load`, `services`, `release`, `monitor`, `report`, `engine`, `tasks`, `cli`.
 
 pub mod cli;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod incidents;
 pub mod load;
 pub mod model;
 pub mod page;
+pub mod monitor;
 pub mod policy;
 pub mod release;
 pub mod report;

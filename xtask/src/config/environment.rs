@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::release::{Cluster, Rehearsal, Release};
-use super::{Alerts, Canary, with_nearest_key};
+use super::{Alerts, Canary, Monitor, with_nearest_key};
 use crate::exit::UsageError;
 
 /// Names that mean another one.
@@ -43,6 +43,9 @@ pub struct Environment {
     pub canary: Canary,
     /// Who hears of it when a check of the monitoring fails; without it nobody does.
     pub alerts: Option<Alerts>,
+    /// What its monitoring asks, and what it bears.
+    #[serde(default)]
+    pub monitor: Monitor,
 }
 
 impl Environment {
@@ -101,7 +104,12 @@ impl Environment {
         let release = environment.release.as_ref().map_or(Ok(()), Release::check);
         let cluster = environment.cluster.as_ref().map_or(Ok(()), Cluster::check);
         let alerts = environment.alerts.as_ref().map_or(Ok(()), Alerts::check);
-        release.and(cluster).and(environment.canary.check()).and(alerts).map_err(|why| format!("1: {why}"))?;
+        release
+            .and(cluster)
+            .and(environment.canary.check())
+            .and(environment.monitor.check())
+            .and(alerts)
+            .map_err(|why| format!("1: {why}"))?;
         Ok(environment)
     }
 

@@ -84,6 +84,20 @@ pub async fn open(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, checks: &Che
 }
 
 impl Begun {
+    /// Runs the gates; the report has its verdict then, and is not told yet.
+    pub async fn run(&mut self, ctx: &Ctx, cancel: &Cancel, events: &Events, checks: &Checks) -> Result<Code> {
+        let planned = self.report.gates.clone();
+        let Ran { gates, defect } =
+            run::run(&checks.gates, planned, &self.snapshot, &self.machine, &checks.options, events).await?;
+        self.report.gates = gates;
+        let mut code = end(ctx, &mut self.report, &checks.gates);
+        if defect || cancel.is_cancelled() {
+            self.report.verdict = Verdict::DidNotRun;
+            code = code.and(if defect { Code::Defect } else { Code::Interrupted });
+        }
+        Ok(code)
+    }
+
     /// The last event of the run, and what the process ends with.
     pub fn close(mut self, events: &Events, code: Code) -> Done {
         self.report.duration_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -100,15 +114,7 @@ impl Begun {
 /// Runs the gates. Everything that happens goes to `events`, the last of them being the report.
 pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, checks: Checks) -> Result<Done> {
     let mut begun = open(ctx, cancel, events, &checks).await?;
-    let (machine, planned) = (begun.machine.clone(), begun.report.gates.clone());
-    let Ran { gates, defect } =
-        run::run(&checks.gates, planned, &begun.snapshot, &machine, &checks.options, events).await?;
-    begun.report.gates = gates;
-    let mut code = end(ctx, &mut begun.report, &checks.gates);
-    if defect || cancel.is_cancelled() {
-        begun.report.verdict = Verdict::DidNotRun;
-        code = code.and(if defect { Code::Defect } else { Code::Interrupted });
-    }
+    let code = begun.run(ctx, cancel, events, &checks).await?;
     Ok(begun.close(events, code))
 }
 

@@ -19,6 +19,7 @@ pub mod generate;
 pub mod incidents;
 pub mod integration;
 pub mod logs;
+pub mod monitor;
 pub mod perf;
 pub mod policy;
 pub mod pre_commit;

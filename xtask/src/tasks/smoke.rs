@@ -125,7 +125,7 @@ async fn instance(
             () = cancel.reached(Urgency::Gently) => return Err(NotRun::new("interrupted", "run it again").into()),
         };
         let fault = match answer {
-            Err(Unanswered::NotReached(why)) if !has_answered => {
+            Err(Unanswered::NotReached(why) | Unanswered::Refused(why)) if !has_answered => {
                 let fix = "see whether it runs and whether this machine may reach it, then run again";
                 return Err(NotRun::new(format!("`{address}` cannot be reached: {why}"), fix).into());
             }

@@ -97,7 +97,7 @@ async fn runs(machine: &Machine, release: &Release) -> Result<Vec<Run>, String> 
 }
 
 /// Everything but the journal.
-async fn told(kube: &Kube, release: &Release) -> Result<Told, Unproven> {
+pub async fn told(kube: &Kube, release: &Release) -> Result<Told, Unproven> {
     let namespace = &release.namespace;
     let (core, apps) = (format!("/api/v1/namespaces/{namespace}"), format!("/apis/apps/v1/namespaces/{namespace}"));
     let scalers = format!("/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers");

@@ -23,8 +23,10 @@ pub fn local_client() -> Result<reqwest::Client> {
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unanswered {
-    /// No connection came about: nobody listens there, or the name is unknown.
+    /// No connection came about: the name is unknown, or the way to it is not there.
     NotReached(String),
+    /// The machine answered, and nobody listens there.
+    Refused(String),
     /// It was reached, and sent no whole head of an answer in time.
     Silent(String),
 }
@@ -32,7 +34,7 @@ pub enum Unanswered {
 impl std::fmt::Display for Unanswered {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::NotReached(why) => write!(f, "cannot be reached: {why}"),
+            Self::NotReached(why) | Self::Refused(why) => write!(f, "cannot be reached: {why}"),
             Self::Silent(why) => write!(f, "did not answer: {why}"),
         }
     }
@@ -63,7 +65,7 @@ pub async fn ask(client: &reqwest::Client, base: &str, request: &Request) -> Res
     let mut response = asked.send().await.map_err(|error| {
         let why = root_cause(&error);
         if error.is_connect() {
-            return Unanswered::NotReached(why);
+            return if is_refused(&error) { Unanswered::Refused(why) } else { Unanswered::NotReached(why) };
         }
         let waited = if error.is_timeout() { format!(" after {:.1} s", begun.elapsed().as_secs_f32()) } else { why };
         Unanswered::Silent(waited.trim_start().to_owned())
@@ -89,6 +91,18 @@ pub async fn ask(client: &reqwest::Client, base: &str, request: &Request) -> Res
             Err(_) => return Ok(answer),
         }
     }
+}
+
+/// Whether the system at the other end said that nobody listens.
+fn is_refused(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The innermost error, which says what happened; the outer ones repeat the URL.

@@ -33,6 +33,7 @@ mod kubernetes;
 mod leftovers;
 mod merge;
 mod monitoring;
+mod monitor;
 mod perf;
 mod perf_k6;
 mod planted;

@@ -34,7 +34,7 @@ fn assert_none(what: &str, found: Vec<String>) {
 #[test]
 fn a_layer_uses_only_those_below_it() {
     let words = ["policy", "verdict", "exit", "text", "disk", "config", "event", "model", "context", "shape", "expect"];
-    let layers: [(&str, &[&str]); 13] = [
+    let layers: [(&str, &[&str]); 14] = [
         ("tools", &["tools"]),
         ("page", &["page"]),
         ("load", &["load", "page"]),
@@ -43,11 +43,24 @@ fn a_layer_uses_only_those_below_it() {
         ("history", &["history", "release", "load", "tools"]),
         ("dashboard", &["dashboard", "history", "release", "page"]),
         ("incidents", &["incidents", "tools"]),
+        ("monitor", &["monitor", "release", "tools"]),
         ("report", &["report"]),
         ("engine", &["engine", "tools"]),
         (
             "tasks",
-            &["tasks", "engine", "report", "dashboard", "history", "services", "release", "incidents", "load", "tools"],
+            &[
+                "tasks",
+                "engine",
+                "report",
+                "dashboard",
+                "history",
+                "services",
+                "release",
+                "incidents",
+                "monitor",
+                "load",
+                "tools",
+            ],
         ),
         ("cli", &["tasks", "engine", "report", "tools", "cli"]),
         ("", &[]),

@@ -29,6 +29,8 @@ mod tell;
 mod transaction;
 mod verify;
 
+pub use verify::arm as way_to_service;
+
 /// The flags by which a person does without a check, and a reason each.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Checks to do without, each with a reason that goes into the journal")]

@@ -6,17 +6,17 @@
 
 mod alarms;
 mod back;
-mod door;
+pub mod door;
 mod gone;
-mod http;
+pub mod http;
 mod killed;
 mod locks;
 mod owned;
 mod refused;
 mod rehearsal;
-mod run;
+pub mod run;
 mod signals;
-mod site;
+pub mod site;
 mod strategies;
 mod told;
 mod traffic;

@@ -1,0 +1,127 @@
+//! `monitor ENV`: is what was released still well? The same gates as everywhere, asked of what runs.
+//!
+//! It changes nothing. Each check is a gate `monitor/KIND/CHECK` with a report that is complete in itself, for an incident
+//! is about one of them.
+
+mod door;
+mod health;
+mod probing;
+
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use crate::config::Environment;
+use crate::context::Ctx;
+use crate::engine::gate::Gate;
+use crate::engine::run::Options;
+use crate::event::Events;
+use crate::exit::UsageError;
+use crate::tasks::checks::{self, Checks, Done};
+use crate::tools::cancel::Cancel;
+use crate::tools::command::Command;
+use crate::verdict::Severity;
+use door::Door;
+
+/// The task's name.
+const TASK: &str = "monitor";
+
+/// Options of `monitor`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The environment: staging, production (or prod)
+    #[arg(value_name = "ENV")]
+    pub environment: String,
+    /// What is looked at
+    #[arg(value_enum, default_value = "all")]
+    pub kind: Kind,
+}
+
+/// What is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// Endpoints, pods, the autoscaler, the certificate
+    Health,
+    /// All of it
+    #[default]
+    All,
+}
+
+impl Kind {
+    /// As the command line has it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Health => "health",
+            Self::All => "all",
+        }
+    }
+
+    fn has(self, kind: Self) -> bool {
+        self == kind || self == Self::All
+    }
+}
+
+/// An environment that is looked at, and the way into its cluster.
+pub struct Watched {
+    /// Its file.
+    environment: Environment,
+    /// Its cluster.
+    door: Door,
+}
+
+impl Watched {
+    /// The command that asks a kind of it again.
+    fn again(&self, kind: Kind) -> String {
+        format!("cargo xtask monitor {} {}", self.environment.name, kind.name())
+    }
+
+    /// The command that asks the cluster for one path, as a person would type it.
+    fn raw(&self, ctx: &Ctx, path: &str) -> Option<Command> {
+        let context = self.environment.cluster.as_ref()?.context.clone();
+        Some(Command::new("kubectl", &ctx.root).args(["--context", &context, "get", "--raw", path]))
+    }
+}
+
+/// The gates of the command line; nothing is asked yet.
+pub fn gates(ctx: &Ctx, args: &Args) -> Result<Vec<Gate>> {
+    let environment = Environment::load(&ctx.config_dir, &args.environment)?;
+    plan(ctx, args.kind, &Arc::new(Watched { environment, door: Door::default() }))
+}
+
+fn plan(ctx: &Ctx, kind: Kind, watched: &Arc<Watched>) -> Result<Vec<Gate>> {
+    let mut gates = Vec::new();
+    if kind.has(Kind::Health) {
+        gates.extend(health::plan(ctx, watched)?);
+    }
+    if gates.is_empty() {
+        let (name, kind) = (&watched.environment.name, kind.name());
+        return Err(UsageError(format!("`{name}.toml` declares nothing that `{kind}` could look at")).into());
+    }
+    Ok(gates)
+}
+
+/// A gate of ours as it is planned: asked anew each time.
+fn gate(id: &str, unit: &'static str, tool: &'static str, again: String) -> Gate {
+    Gate {
+        id: format!("{TASK}/{id}"),
+        unit,
+        tool: (tool, "Cargo.lock".to_owned()),
+        fresh: true,
+        breaks_at: Severity::Low,
+        again,
+        ..Gate::default()
+    }
+}
+
+/// Asks. Another cluster than the environment's is a mistake of the configuration, before anything is asked (R41).
+pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, args: &Args) -> Result<Done> {
+    let environment = Environment::load(&ctx.config_dir, &args.environment)?;
+    let watched = Arc::new(Watched { environment, door: Door::default() });
+    let gates = plan(ctx, args.kind, &watched)?;
+    let options = Options { cache: false, ..Options::default() };
+    let checks = Checks { task: TASK, gates, left_out: vec![], options };
+    let mut begun = checks::open(ctx, cancel, events, &checks).await?;
+    watched.door.find(&begun.machine, &watched.environment).await?;
+    let code = begun.run(ctx, cancel, events, &checks).await?;
+    Ok(begun.close(events, code))
+}
