@@ -203,6 +203,8 @@ pub struct PodSpec {
     pub node_name: String,
     /// Its containers.
     pub containers: Vec<Container>,
+    /// Those that run before them, or beside them all the time.
+    pub init_containers: Vec<Container>,
 }
 
 /// One of `spec.containers`.

@@ -252,6 +252,28 @@ impl<'a> Registry<'a> {
         Ok(self.read::<File>(subject, "config").await?.config.labels.unwrap_or_default())
     }
 
+    /// The image's layers, by the digests of what they hold.
+    pub async fn layers(&self, subject: &Subject) -> Result<Vec<String>, Unproven> {
+        #[derive(Deserialize)]
+        struct File {
+            rootfs: Layers,
+        }
+        #[derive(Deserialize)]
+        struct Layers {
+            diff_ids: Vec<String>,
+        }
+        Ok(self.read::<File>(subject, "config").await?.rootfs.diff_ids)
+    }
+
+    /// The image as an archive of the kind that `docker save` writes.
+    pub async fn pull(&self, subject: &Subject, to: &Path) -> Result<(), Unproven> {
+        let place = to.display().to_string();
+        match self.ask(&subject.repository, &["pull", &subject.to_string(), &place]).await? {
+            Some(_) => Ok(()),
+            None => Err(NotRun::new(format!("`{subject}` is gone from the registry"), "push it again").into()),
+        }
+    }
+
     /// Gives an image one more name, without moving a byte of it.
     pub async fn tag(&self, subject: &Subject, tag: &str) -> Result<(), Unproven> {
         match self.ask(&subject.repository, &["tag", &subject.to_string(), tag]).await? {

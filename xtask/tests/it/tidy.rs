@@ -204,6 +204,7 @@ fn workflows_only_call_the_pipeline() {
                     "--only \"$GATE\"",
                     "deploy \"$ENVIRONMENT\"",
                     "rollback \"$ENVIRONMENT\"",
+                    "monitor \"$ENVIRONMENT\" \"$KIND\"",
                     "--version \"$VERSION\"",
                 ];
                 let plain = variables.iter().fold(run.to_owned(), |run, variable| run.replace(variable, ""));
@@ -293,4 +294,32 @@ fn a_release_is_one_at_a_time_and_never_cancelled() {
         }
         assert!(!job.contains("inherit"), "{job}");
     }
+}
+
+#[test]
+fn monitoring_works_without_inputs_and_writes_in_one_job_only() {
+    let text = read(".github/workflows/forgetm-monitoring.yml");
+    assert!(text.contains("\npermissions: {}\n"));
+    // Every 6 hours, by the hours that the environments' files name.
+    let hours = text.split("cron: \"").nth(1).unwrap().split('"').next().unwrap().split(' ').nth(1).unwrap();
+    let hours: Vec<u32> = hours.split(',').map(|hour| hour.parse().unwrap()).collect();
+    assert!(hours.len() == 4 && hours.windows(2).all(|two| two[1] - two[0] == 6), "{hours:?}");
+    for name in ["staging", "production"] {
+        let file: toml::Table = toml::from_str(&read(&format!("xtask/config/{name}.toml"))).unwrap();
+        assert_eq!(file["monitor"]["interval"].as_str(), Some("6h"), "{name}");
+    }
+    // Inputs are empty on a schedule, and what is read of them has a value all the same.
+    assert!(text.contains("github.event_name == 'schedule' && '[\"staging\",\"production\"]'"));
+    assert!(text.contains("KIND: ${{ inputs.kind || 'all' }}"));
+    assert_eq!(text.matches("inputs.").count(), 2, "and nothing else is read of them");
+    assert!(!text.lines().any(|line| line.trim_start().starts_with("if:") && line.contains("inputs")));
+    let jobs: Vec<&str> = text.split("\njobs:\n").nth(1).unwrap().lines().collect();
+    assert_eq!(jobs.iter().filter(|line| line.starts_with("  ") && !line.starts_with("   ")).count(), 1);
+    for right in ["issues: write", "id-token: write"] {
+        assert_eq!(text.matches(right).count(), 1, "{right}");
+    }
+    for right in ["contents: write", "packages: write", "deployments: write", "actions: write"] {
+        assert!(!text.contains(right), "{right}");
+    }
+    assert!(text.contains("cancel-in-progress: false"));
 }

@@ -10,7 +10,7 @@ mod context;
 mod image;
 mod inventory;
 mod running;
-mod scan;
+pub mod scan;
 mod secrets;
 mod structure;
 mod test;

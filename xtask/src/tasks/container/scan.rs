@@ -1,14 +1,17 @@
 //! `container/scan`: known vulnerabilities of what is in the image, of its system and of its Python packages.
 
+use std::path::Path;
+
 use super::{BUILD, image, trivy};
 use crate::config::Container;
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, Inputs, action};
 use crate::engine::session::Session;
 use crate::policy;
-use crate::tasks::scan::deps::trivy::{NO_DATA_BASE, Report, check_age};
+use crate::tasks::scan::deps::trivy::{NO_DATA_BASE, Report, Vulnerability, check_age};
 use crate::tasks::scan::parse;
 use crate::tools::catalog::TRIVY;
+use crate::tools::command::Command;
 use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Work};
 
 const SCANNERS: [&str; 6] = ["--scanners", "vuln", "--list-all-pkgs", "--format", "json", "--exit-code=0"];
@@ -23,7 +26,7 @@ pub fn plan(ctx: &Ctx, container: &Container) -> Gate {
         tool: (TRIVY.name, String::new()),
         programs: vec![&TRIVY],
         inputs: Inputs { remote: true, ..Inputs::default() },
-        steps: vec![trivy::step(ctx, "IMAGE.tar".as_ref(), &SCANNERS)],
+        steps: vec![step(ctx, "IMAGE.tar".as_ref())],
         again: "cargo xtask container scan".to_owned(),
         action: action(move |session| run(session, dockerfile.clone())),
         ..Gate::default()
@@ -33,33 +36,55 @@ pub fn plan(ctx: &Ctx, container: &Container) -> Gate {
 async fn run(session: Session, dockerfile: String) -> Result<Outcome, Unproven> {
     let ctx = session.ctx();
     let (image, engine, _) = image::built(&session).await?;
-    trivy::settle(ctx)?;
     let saved = image::saved(&session, &engine, &image).await?;
-    let ended = session.tool(&TRIVY, &trivy::step(ctx, &saved, &SCANNERS)).await?;
+    let LookedUp { packages, known, end } = look_up(&session, &saved, &image.layers).await?;
+    let today = ctx.started.date();
+    let findings = known.iter().map(|known| policy::vulnerable(&ctx.config.policy, today, known)).chain(end);
+    Ok(Outcome::Ran(Evidence {
+        work: Work::new(packages, "packages"),
+        declared: None,
+        findings: findings.map(|finding| finding.at(dockerfile.clone(), None)).collect(),
+        artifacts: vec![],
+        fix: "take a newer base (container.base), or raise the version in the lock of the image".to_owned(),
+    }))
+}
+
+/// What is known of an image.
+#[derive(Debug)]
+pub struct LookedUp {
+    /// How many packages were looked up.
+    pub packages: u64,
+    /// Their weaknesses.
+    pub known: Vec<policy::Vulnerability>,
+    /// That nobody mends its system any more.
+    pub end: Option<Finding>,
+}
+
+/// How an image's archive is looked up.
+pub fn step(ctx: &Ctx, archive: &Path) -> Command {
+    trivy::step(ctx, archive, &SCANNERS)
+}
+
+/// Looks an archive up that has these layers. Anything less than all of it is the reason why the gate did not run.
+pub async fn look_up(session: &Session, archive: &Path, layers: &[String]) -> Result<LookedUp, Unproven> {
+    let ctx = session.ctx();
+    trivy::settle(ctx)?;
+    let ended = session.tool(&TRIVY, &step(ctx, archive)).await?;
     if !ended.is_success() {
         if ended.stderr.contains("failed to download vulnerability DB") {
             return Err(NotRun::new(NO_DATA_BASE, "look at the way to its registry, then run again").into());
         }
         return Err(session.not_run(format!("trivy {}", ended.failure())).into());
     }
-    let report: Report = parse(&session, &ended, &ended.stdout)?;
-    check_age(&session).await?;
-    if let Some(why) = not_looked_at(&report, &image.layers) {
+    let report: Report = parse(session, &ended, &ended.stdout)?;
+    check_age(session).await?;
+    if let Some(why) = not_looked_at(&report, layers) {
         return Err(session.not_run(why).into());
     }
     let packages: usize = report.results.iter().map(|target| target.packages.len()).sum();
     let found = report.results.iter().flat_map(|target| &target.vulnerabilities);
-    let findings = found.map(|found| {
-        policy::vulnerable(&ctx.config.policy, ctx.started.date(), &found.known()).at(dockerfile.clone(), None)
-    });
-    let findings = findings.chain(at_its_end(&report).map(|finding| finding.at(dockerfile.clone(), None)));
-    Ok(Outcome::Ran(Evidence {
-        work: Work::new(packages as u64, "packages"),
-        declared: None,
-        findings: findings.collect(),
-        artifacts: vec![],
-        fix: "take a newer base (container.base), or raise the version in the lock of the image".to_owned(),
-    }))
+    let known = found.map(Vulnerability::known).collect();
+    Ok(LookedUp { packages: packages as u64, known, end: at_its_end(&report) })
 }
 
 /// What of the image was not looked at: Trivy ends well where it does not know the system, and looks up the rest.

@@ -17,7 +17,7 @@ impl Door {
     /// Looks for it where the environment has a cluster. One that does not answer is the gates' matter; the error is
     /// another cluster than the environment's.
     pub async fn find(&self, machine: &Machine, environment: &Environment) -> Result<()> {
-        if environment.cluster.is_some() && environment.release.is_some() {
+        if has_one(environment) {
             *self.0.lock().await = reach(machine, environment).await?.ok();
         }
         Ok(())
@@ -42,7 +42,7 @@ impl Door {
 
     /// Whether the cluster answers now.
     pub async fn answers(&self, machine: &Machine, environment: &Environment) -> bool {
-        if environment.cluster.is_none() || environment.release.is_none() {
+        if !has_one(environment) {
             return false;
         }
         match self.kube(machine, environment).await {
@@ -50,4 +50,8 @@ impl Door {
             Err(_) => false,
         }
     }
+}
+
+fn has_one(environment: &Environment) -> bool {
+    environment.cluster.is_some() && environment.release.is_some()
 }

@@ -5,13 +5,15 @@
 
 mod door;
 mod health;
+mod performance;
 mod probing;
+mod security;
 
 use std::sync::Arc;
 
 use anyhow::Result;
 
-use crate::config::Environment;
+use crate::config::{Environment, Release};
 use crate::context::Ctx;
 use crate::engine::gate::Gate;
 use crate::engine::run::Options;
@@ -42,6 +44,10 @@ pub struct Args {
 pub enum Kind {
     /// Endpoints, pods, the autoscaler, the certificate
     Health,
+    /// The load that it has to bear
+    Performance,
+    /// Signatures, vulnerabilities, secrets in live configuration, and whether what runs is what was released
+    Security,
     /// All of it
     #[default]
     All,
@@ -52,6 +58,8 @@ impl Kind {
     fn name(self) -> &'static str {
         match self {
             Self::Health => "health",
+            Self::Performance => "performance",
+            Self::Security => "security",
             Self::All => "all",
         }
     }
@@ -75,6 +83,11 @@ impl Watched {
         format!("cargo xtask monitor {} {}", self.environment.name, kind.name())
     }
 
+    /// How it is released, where it has a cluster that can be asked.
+    fn release(&self) -> Option<&Release> {
+        self.environment.release.as_ref().filter(|_| self.environment.cluster.is_some())
+    }
+
     /// The command that asks the cluster for one path, as a person would type it.
     fn raw(&self, ctx: &Ctx, path: &str) -> Option<Command> {
         let context = self.environment.cluster.as_ref()?.context.clone();
@@ -93,11 +106,34 @@ fn plan(ctx: &Ctx, kind: Kind, watched: &Arc<Watched>) -> Result<Vec<Gate>> {
     if kind.has(Kind::Health) {
         gates.extend(health::plan(ctx, watched)?);
     }
+    if kind.has(Kind::Performance) {
+        gates.extend(performance::plan(ctx, watched));
+    }
+    if kind.has(Kind::Security) {
+        gates.extend(security::plan(ctx, watched));
+    }
     if gates.is_empty() {
         let (name, kind) = (&watched.environment.name, kind.name());
         return Err(UsageError(format!("`{name}.toml` declares nothing that `{kind}` could look at")).into());
     }
     Ok(gates)
+}
+
+/// What the environment's file and pipeline.toml leave undeclared, so that nothing is planned for it.
+fn not_configured(ctx: &Ctx, watched: &Watched) -> Vec<String> {
+    let (environment, config) = (&watched.environment, &ctx.config);
+    let has_cluster = watched.release().is_some();
+    let checked = environment.release.as_ref().is_some_and(|release| release.checked);
+    let declared = [
+        ("cluster and release", has_cluster),
+        ("monitor.autoscaler", environment.monitor.autoscaler),
+        ("monitor.load", !environment.monitor.load.is_empty()),
+        ("an https address", environment.addresses().any(|address| address.starts_with("https://"))),
+        ("signing, with release.checked", config.signing.is_some() && checked),
+        ("secrets", config.secrets.is_some()),
+    ];
+    let missing = declared.into_iter().filter(|(_, is_there)| !is_there);
+    missing.map(|(what, _)| format!("{}: {what}", environment.name)).collect()
 }
 
 /// A gate of ours as it is planned: asked anew each time.
@@ -121,6 +157,7 @@ pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, args: &Args) 
     let options = Options { cache: false, ..Options::default() };
     let checks = Checks { task: TASK, gates, left_out: vec![], options };
     let mut begun = checks::open(ctx, cancel, events, &checks).await?;
+    begun.report.not_configured = not_configured(ctx, &watched);
     watched.door.find(&begun.machine, &watched.environment).await?;
     let code = begun.run(ctx, cancel, events, &checks).await?;
     Ok(begun.close(events, code))

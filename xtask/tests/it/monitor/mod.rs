@@ -3,5 +3,7 @@
 
 mod certificate;
 mod endpoints;
+mod performance;
 mod pods;
+mod security;
 mod server;

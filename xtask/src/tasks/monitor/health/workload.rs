@@ -17,9 +17,7 @@ use crate::verdict::{Finding, NotRun, Outcome, Severity, Unproven};
 
 /// Both, where the environment has a cluster.
 pub fn plan(ctx: &Ctx, watched: &Arc<Watched>) -> Vec<Gate> {
-    let Some(release) = watched.environment.release.clone().filter(|_| watched.environment.cluster.is_some()) else {
-        return vec![];
-    };
+    let Some(release) = watched.release().cloned() else { return vec![] };
     let again = watched.again(Kind::Health);
     let namespace = &release.namespace;
     let core = format!("/api/v1/namespaces/{namespace}");

@@ -6,7 +6,7 @@
 mod ggshield;
 mod history;
 mod pack;
-mod staging;
+pub mod staging;
 
 use super::{files, ran};
 use crate::config::Secrets;

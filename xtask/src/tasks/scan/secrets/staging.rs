@@ -76,7 +76,16 @@ struct Entry {
 impl Staged {
     /// An empty folder, which is gone with this value.
     pub fn new(ctx: &Ctx) -> anyhow::Result<Self> {
-        let folder = scratch(ctx)?;
+        Self::of(scratch(ctx)?)
+    }
+
+    /// The same below a folder that somebody else looks after.
+    pub fn within(parent: &Path) -> anyhow::Result<Self> {
+        let cannot = || format!("cannot make a folder in `{}`", parent.display());
+        Self::of(tempfile::tempdir_in(parent).with_context(cannot)?)
+    }
+
+    fn of(folder: tempfile::TempDir) -> anyhow::Result<Self> {
         std::fs::create_dir(folder.path().join(COPIES)).context("cannot make a folder for copies")?;
         Ok(Self { folder, count: 0, bytes: 0, packs: Vec::new(), open: BTreeMap::new() })
     }
@@ -138,7 +147,7 @@ impl Staged {
         if !places.iter().any(|(pack, _)| self.packs[*pack].is_shared()) {
             return Ok(found.into_iter().map(|(_, leak)| leak).collect());
         }
-        let mut alone = Self::new(session.ctx())?;
+        let mut alone = Self::within(self.folder.path().parent().unwrap_or(Path::new(".")))?;
         for (pack, place) in places {
             let path = self.folder.path().join(COPIES).join(self.packs[pack].file(pack));
             let bytes = std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
