@@ -14,11 +14,8 @@ use crate::exit::{Code, UsageError};
 use crate::report::{self, Display};
 use crate::tasks::checks::{self, Checks, Done};
 use crate::tasks::{
-    bench, cache, ci, cluster, container, dashboard, docs, doctor, evidence, history, integration, logs, perf, policy,
-    bench, cache, ci, cluster, container, docs, doctor, evidence, generate, integration, logs, perf, policy,
-    pre_commit, release, sbom, scan, self_test, signing, smoke, status, test_matrix, tools,
-    bench, cache, ci, cluster, container, docs, doctor, evidence, integration, logs, monitor, perf, policy, pre_commit,
-    release, sbom, scan, self_test, signing, smoke, status, test_matrix, tools,
+    bench, cache, ci, cluster, container, dashboard, docs, doctor, evidence, generate, history, integration, logs,
+    monitor, perf, policy, pre_commit, release, sbom, scan, self_test, signing, smoke, status, test_matrix, tools,
 };
 use crate::tools::cancel::Cancel;
 use crate::tools::environment;

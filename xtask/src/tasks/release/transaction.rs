@@ -29,7 +29,7 @@ use crate::release::watch;
 use crate::tools::cancel::Urgency;
 use crate::tools::git;
 use crate::tools::kube::{Kube, Trouble};
-use crate::verdict::{Evidence, Finding, NotRun, Outcome, Unproven, Verdict, Work};
+use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Verdict, Work};
 
 /// What became of a stage, as far as the release is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use std::sync::{Mutex, OnceLock, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use xtask::release::faults::{self, Subject};
 use xtask::history::release::Release;
+use xtask::release::faults::{self, Subject};
 use xtask::release::journal::{Entry, Journal};
 use xtask::services::cluster::State;
 use xtask::services::cluster::state::Phase;
