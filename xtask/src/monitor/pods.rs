@@ -126,7 +126,7 @@ fn is_young(pod: &Pod, bounds: &Bounds, now: OffsetDateTime) -> bool {
 /// The first condition that does not hold, in its own words.
 fn why(pod: &Pod) -> String {
     let fails = |name: &&str| pod.status.conditions.iter().find(|one| one.r#type == **name && !one.is_true());
-    let first: Option<&Condition> = CONDITIONS.iter().find_map(|name| fails(&name));
+    let first: Option<&Condition> = CONDITIONS.iter().find_map(fails);
     first.map(|one| format!(": {}: {} {}", one.r#type, one.reason, one.message)).unwrap_or_default()
 }
 
