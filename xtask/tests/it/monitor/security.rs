@@ -98,7 +98,7 @@ fn a_key_in_live_configuration_is_found_and_its_value_is_nowhere() {
     eprintln!("FIGURE | monitor security of a release that is well | {:.1} s", well.took.as_secs_f64());
 
     let key = aws_key();
-    let other = ["AK", "IA", "4YR8UACO", "6MXSN3LE"].concat();
+    let other = ["AK", "IA", "4YR5UACO", "6MXSN3LE"].concat();
     site.within(&["create", "configmap", "leaky", &format!("--from-literal=AWS_ACCESS_KEY_ID={key}")]);
     // A Secret is where it belongs.
     site.within(&["create", "secret", "generic", "proper", &format!("--from-literal=AWS_ACCESS_KEY_ID={key}")]);
