@@ -55,13 +55,11 @@ impl Desk<'_> {
 
     /// There is no open issue: makes one where the check is bad.
     async fn begin(&self, check: &Check, key: &Key, told: &mut CheckTold) -> Result<(), Trouble> {
-        let look = self.look(check, key.about);
-        let is_new = !is_idle(check, key.about) && key.about.is_about(check.verdict);
-        let look = if is_new { Look { good: self.last_good().await, ..look } } else { look };
-        let State::Open(incident) = next(key.about, &State::None, &look, &[]).state else { return Ok(()) };
-        if !is_new {
+        if is_idle(check, key.about) || !key.about.is_about(check.verdict) {
             return Ok(());
         }
+        let look = Look { good: self.last_good().await, ..self.look(check, key.about) };
+        let State::Open(incident) = next(key.about, &State::None, &look, &[]).state else { return Ok(()) };
         let mut to_do = BTreeSet::new();
         if !assignees(self.alerts, incident.severity).is_empty() {
             to_do.insert(ASSIGN.to_owned());
@@ -139,7 +137,10 @@ impl Desk<'_> {
                 Transition::Escalated(level) => {
                     told.told.push(format!("escalated {}", level.label));
                     self.github.add_labels(number, std::slice::from_ref(&level.label)).await?;
-                    self.assign(number, &level.assignees, told).await?;
+                    // Whoever cannot be assigned keeps the others from nothing.
+                    if let Err(trouble) = self.assign(number, &level.assignees, told).await {
+                        told.trouble.push(trouble.into());
+                    }
                     let news = News::Escalated(level.label);
                     if !self.hear(&news, ours, &incident, check, told).await {
                         to_do.new.insert(news::to_do(&news));

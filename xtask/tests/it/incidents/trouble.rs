@@ -104,6 +104,21 @@ fn a_chat_that_stumbles_is_borne_and_one_that_is_gone_is_said_and_told_later() {
 }
 
 #[test]
+fn a_chat_that_stays_away_makes_no_comment_and_hears_it_at_last() {
+    let site = Site::new();
+    for hour in [0, 6, 12] {
+        site.chat.answers(["410 X\r\n"]);
+        let told = site.run(hour, &[fails("bad")]);
+        assert!(told.last().unwrap().contains("status 410"), "{hour}: {told:?}");
+    }
+    // One beside it, that begins when the last one has just tried, leaves it alone.
+    site.run(12, &[fails("bad")]);
+    assert!(site.chat.heard().is_empty() && site.hub.comments(1).is_empty());
+    site.run(18, &[fails("bad")]);
+    assert_eq!((site.chat.lines().len(), site.hub.comments(1).len()), (1, 0));
+}
+
+#[test]
 fn a_variable_that_is_not_set_is_said_unless_it_may_be_missing() {
     let mut site = Site::new();
     site.ctx.env.remove("CHAT");
