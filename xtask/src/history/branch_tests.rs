@@ -11,12 +11,8 @@ use super::super::testing::entry;
 use super::*;
 use crate::context::testing;
 use crate::tools::cancel;
+use crate::tools::github::hub::{Fault, Hub, REPOSITORY, TOKEN, message};
 use crate::tools::github::{Repository, Wait};
-
-#[path = "../../tests/it/hub.rs"]
-mod hub;
-
-use hub::{Fault, Hub, REPOSITORY, TOKEN, message};
 
 const BRANCH: &str = "metrics/runs";
 const NOW: OffsetDateTime = datetime!(2026-11-02 12:00 UTC);
@@ -194,7 +190,7 @@ fn what_is_pulled_is_harmless_and_fetched_once() {
         push(&github, BRANCH, &runs([3]), NOW).await.unwrap();
         assert_eq!(pull(&github, BRANCH, &here).await.unwrap(), Pulled { files: 4, fetched: 1 });
     });
-    let found = store::read_folders(&[here.clone()]).unwrap();
+    let found = store::read_folders(std::slice::from_ref(&here)).unwrap();
     let names: Vec<&str> = found.entries.iter().map(|one| one.branch.as_str()).collect();
     assert_eq!((names, found.broken), (vec!["main", "main", "main", "ab"], 0));
     std::fs::write(here.join("old.jsonl"), "{}\n").unwrap();

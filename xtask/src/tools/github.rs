@@ -288,5 +288,9 @@ fn root_cause(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
+/// A GitHub on loopback, which the tests of the program use as well.
+#[cfg(test)]
+#[path = "../../tests/it/hub.rs"]
+pub(crate) mod hub;
 #[cfg(test)]
 mod tests;

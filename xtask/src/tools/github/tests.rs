@@ -7,14 +7,10 @@ use std::sync::Mutex;
 use serde_json::json;
 use time::OffsetDateTime;
 
+use super::hub::{Fault, Hub, REPOSITORY, TOKEN, message};
 use super::*;
 use crate::context::testing;
 use crate::tools::cancel;
-
-#[path = "../../../tests/it/hub.rs"]
-mod hub;
-
-use hub::{Fault, Hub, REPOSITORY, TOKEN, message};
 
 /// A clock that goes on by what is slept.
 #[derive(Debug, Default)]
