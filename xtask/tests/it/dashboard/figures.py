@@ -5,11 +5,12 @@
 UNTIL and SINCE are seconds since 1970, SINCE may be empty, and so may BRANCH and TASK. Nothing of the pipeline is used.
 """
 
-import datetime
+import calendar
 import json
 import math
 import statistics
 import sys
+import time
 from collections import Counter, defaultdict
 
 DAY = 86400
@@ -17,7 +18,7 @@ WEEK = 7 * DAY
 
 
 def seconds(text):
-    return int(datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp())
+    return calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
 
 
 def counts(runs):
@@ -35,10 +36,8 @@ def counts(runs):
 
 
 def start_of(at, size):
-    date = datetime.datetime.fromtimestamp(at, datetime.timezone.utc).date()
-    if size == "week":
-        date -= datetime.timedelta(days=date.weekday())
-    return int(datetime.datetime(date.year, date.month, date.day, tzinfo=datetime.timezone.utc).timestamp())
+    at -= at % DAY
+    return at - DAY * time.gmtime(at).tm_wday if size == "week" else at
 
 
 def nearest_rank(values, percent):
@@ -73,12 +72,23 @@ def costs(runs, since, until):
 def flaky(runs):
     ran = [(run, gate) for run in runs for gate in run["gates"] if not gate["cached"]]
     result = []
-    for name, test in {(gate["id"], test) for _, gate in ran for test in gate.get("flaky", [])}:
-        seen = [run for run, gate in ran if gate["id"] == name and test in gate.get("flaky", [])]
+    for name, test in {
+        (gate["id"], test) for _, gate in ran for test in gate.get("flaky", [])
+    }:
+        seen = [
+            run
+            for run, gate in ran
+            if gate["id"] == name and test in gate.get("flaky", [])
+        ]
         result.append((name, test, len(seen), max(run["at"] for run in seen)))
     commits = defaultdict(list)
     for run, gate in ran:
-        if run["dirty"] or "environment" in run or not run["commit"] or gate["verdict"] == "did_not_run":
+        if (
+            run["dirty"]
+            or "environment" in run
+            or not run["commit"]
+            or gate["verdict"] == "did_not_run"
+        ):
             continue
         commits[gate["id"], run["commit"]].append((gate["verdict"], run["at"]))
     whole = defaultdict(list)
@@ -87,17 +97,31 @@ def flaky(runs):
             whole[name].append(max(at for _, at in seen))
     result += [(name, "", len(last), max(last)) for name, last in whole.items()]
     times = Counter(gate["id"] for _, gate in ran)
-    listed = [{"gate": g, "test": t, "times": n, "ran": times[g], "last": at} for g, t, n, at in result]
-    return sorted(listed, key=lambda one: (-one["times"], one["gate"].encode(), one["test"].encode()))
+    listed = [
+        {"gate": g, "test": t, "times": n, "ran": times[g], "last": at}
+        for g, t, n, at in result
+    ]
+    return sorted(
+        listed,
+        key=lambda one: (-one["times"], one["gate"].encode(), one["test"].encode()),
+    )
 
 
 def of(run):
-    return {"at": run["at"], "run": run["run"], "branch": run.get("branch", ""), "task": run["task"]}
+    return {
+        "at": run["at"],
+        "run": run["run"],
+        "branch": run.get("branch", ""),
+        "task": run["task"],
+    }
 
 
 def findings(run):
     levels = ["critical", "high", "medium", "low", "info", "excused"]
-    return {level: sum(gate.get("findings", {}).get(level, 0) for gate in run["gates"]) for level in levels}
+    return {
+        level: sum(gate.get("findings", {}).get(level, 0) for gate in run["gates"])
+        for level in levels
+    }
 
 
 def loads(run):
@@ -159,11 +183,21 @@ def delivery(runs, since, until):
     result = {}
     for release in releases(runs):
         within = result.setdefault(release["environment"], [])
-        ended = release["duration_ms"] is not None and release["at"] + release["duration_ms"] // 1000
-        if release["kind"] == "release" and release["fate"] == "verified" and since <= ended <= until:
+        ended = (
+            release["duration_ms"] is not None
+            and release["at"] + release["duration_ms"] // 1000
+        )
+        if (
+            release["kind"] == "release"
+            and release["fate"] == "verified"
+            and since <= ended <= until
+        ):
             within.append(release["lead_time_ms"])
     return {
-        name: {"deployments": len(times), "lead_time": math.floor(statistics.median(times)) if times else None}
+        name: {
+            "deployments": len(times),
+            "lead_time": math.floor(statistics.median(times)) if times else None,
+        }
         for name, times in result.items()
     }
 
@@ -173,16 +207,23 @@ def incidents(runs):
     for run in runs:
         if run["task"] == "monitor":
             for gate in run["gates"]:
-                looks[run.get("environment", ""), gate["id"]].append((run["at"], gate["verdict"], gate.get("reason", "")))
+                looks[run.get("environment", ""), gate["id"]].append(
+                    (run["at"], gate["verdict"], gate.get("reason", ""))
+                )
     result = []
     for (environment, check), seen in looks.items():
         # From the end: up to the newest pair of passes (a missing verdict between them does not count) nothing is open.
         told = [look for look in seen if look[1] != "did_not_run"]
-        pairs = [i for i in range(1, len(told)) if told[i][1] == told[i - 1][1] == "pass"]
+        pairs = [
+            i for i in range(1, len(told)) if told[i][1] == told[i - 1][1] == "pass"
+        ]
         since = told[pairs[-1]][0] if pairs else -math.inf
         bad = [look for look in told if look[1] == "fail" and look[0] > since]
         if bad:
-            state, first = ("failing" if told[-1][1] == "fail" else "recovering"), bad[0][0]
+            state, first = (
+                ("failing" if told[-1][1] == "fail" else "recovering"),
+                bad[0][0],
+            )
         else:
             tail = []
             for look in reversed(seen):
@@ -193,7 +234,10 @@ def incidents(runs):
                 continue
             state, first, bad = "unwatched", tail[0][0], tail
         last = told[-1][0] if state == "recovering" else bad[-1][0]
-        good = max((at for at, verdict, _ in told if verdict == "pass" and at < first), default=None)
+        good = max(
+            (at for at, verdict, _ in told if verdict == "pass" and at < first),
+            default=None,
+        )
         result.append(
             {
                 "environment": environment,
@@ -206,20 +250,33 @@ def incidents(runs):
                 "reason": bad[-1][2],
             }
         )
-    return sorted(result, key=lambda one: (one["state"] == "unwatched", one["since"], one["environment"], one["check"]))
+    return sorted(
+        result,
+        key=lambda one: (
+            one["state"] == "unwatched",
+            one["since"],
+            one["environment"],
+            one["check"],
+        ),
+    )
 
 
 def main():
     path, until, since, branch, task = sys.argv[1:]
     until = int(until)
-    everything = [json.loads(line) for line in open(path, encoding="utf-8") if line.strip()]
+    with open(path, encoding="utf-8") as history:
+        everything = [json.loads(line) for line in history if line.strip()]
     for run in everything:
         run["at"] = seconds(run["started"])
     everything.sort(key=lambda run: (run["at"], run["run"]))
     first = everything[0]["at"] if everything else until
     start = min(until, max(first, int(since)) if since else first)
     recent = [run for run in everything if run["at"] >= start]
-    runs = [run for run in recent if branch in ("", run.get("branch", "")) and task in ("", run["task"])]
+    runs = [
+        run
+        for run in recent
+        if branch in ("", run.get("branch", "")) and task in ("", run["task"])
+    ]
     size = "day" if until - start <= 35 * DAY else "week"
     by_start = defaultdict(list)
     for run in runs:
@@ -231,17 +288,29 @@ def main():
                 "until": until,
                 "counts": counts(runs),
                 "bucket": size,
-                "buckets": [{"start": at, **counts(by_start[at])} for at in sorted(by_start)],
+                "buckets": [
+                    {"start": at, **counts(by_start[at])} for at in sorted(by_start)
+                ],
                 "gates": costs(runs, start, until),
                 "flaky": flaky(runs),
                 "coverage": [
-                    {**of(run), "combined": run["coverage"].get("combined"), "legs": run["coverage"].get("legs", {})}
+                    {
+                        **of(run),
+                        "combined": run["coverage"].get("combined"),
+                        "legs": run["coverage"].get("legs", {}),
+                    }
                     for run in runs
                     if "coverage" in run
                 ],
-                "findings": [{**of(run), **findings(run)} for run in runs if run["gates"]],
+                "findings": [
+                    {**of(run), **findings(run)} for run in runs if run["gates"]
+                ],
                 "loads": [load for run in runs if "load" in run for load in loads(run)],
-                "images": [{**of(run), "size_bytes": run["image"]["size_bytes"]} for run in runs if "image" in run],
+                "images": [
+                    {**of(run), "size_bytes": run["image"]["size_bytes"]}
+                    for run in runs
+                    if "image" in run
+                ],
                 "releases": releases(recent),
                 "delivery": delivery(everything, start, until),
                 "checks": len(
