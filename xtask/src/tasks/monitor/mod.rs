@@ -15,11 +15,12 @@ use anyhow::Result;
 
 use crate::config::{Environment, Release};
 use crate::context::Ctx;
-use crate::engine::gate::Gate;
+use crate::engine::gate::{Action, Gate};
 use crate::engine::run::Options;
 use crate::event::Events;
-use crate::exit::UsageError;
+use crate::exit::{Code, UsageError};
 use crate::tasks::checks::{self, Checks, Done};
+use crate::tasks::incidents;
 use crate::tools::cancel::Cancel;
 use crate::tools::command::Command;
 use crate::verdict::Severity;
@@ -37,6 +38,21 @@ pub struct Args {
     /// What is looked at
     #[arg(value_enum, default_value = "all")]
     pub kind: Kind,
+    /// Whether those who have to know are told, by [alerts] of the environment's file; auto: in GitHub Actions
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
+    pub tell: Tell,
+}
+
+/// Whether incidents are opened, escalated and closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Tell {
+    /// In GitHub Actions, and not on a laptop.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
 }
 
 /// What is looked at.
@@ -98,7 +114,20 @@ impl Watched {
 /// The gates of the command line; nothing is asked yet.
 pub fn gates(ctx: &Ctx, args: &Args) -> Result<Vec<Gate>> {
     let environment = Environment::load(&ctx.config_dir, &args.environment)?;
-    plan(ctx, args.kind, &Arc::new(Watched { environment, door: Door::default() }))
+    let told = told(ctx, args, &environment);
+    let looks = plan(ctx, args.kind, &Arc::new(Watched { environment, door: Door::default() }))?;
+    Ok(looks.into_iter().chain(told.ok()).collect())
+}
+
+/// The gate that tells what was seen; else the gates that are left out.
+fn told(ctx: &Ctx, args: &Args, environment: &Environment) -> Result<Gate, Vec<String>> {
+    let gate = incidents::gate(environment).ok_or_else(Vec::new)?;
+    let is_asked = match args.tell {
+        Tell::Auto => ctx.in_actions(),
+        Tell::On => true,
+        Tell::Off => false,
+    };
+    if is_asked { Ok(gate) } else { Err(vec![gate.id]) }
 }
 
 fn plan(ctx: &Ctx, kind: Kind, watched: &Arc<Watched>) -> Result<Vec<Gate>> {
@@ -149,16 +178,34 @@ fn gate(id: &str, unit: &'static str, tool: &'static str, again: String) -> Gate
     }
 }
 
-/// Asks. Another cluster than the environment's is a mistake of the configuration, before anything is asked (R41).
+/// Asks, and tells what it saw. Another cluster than the environment's is a mistake of the configuration, before anything
+/// is asked (R41).
 pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, args: &Args) -> Result<Done> {
     let environment = Environment::load(&ctx.config_dir, &args.environment)?;
+    let (told, left_out) = match told(ctx, args, &environment) {
+        Ok(gate) => (Some(gate), vec![]),
+        Err(left_out) => (None, left_out),
+    };
     let watched = Arc::new(Watched { environment, door: Door::default() });
-    let gates = plan(ctx, args.kind, &watched)?;
+    let looks = plan(ctx, args.kind, &watched)?;
+    let gates = looks.iter().cloned().chain(told.clone()).collect();
     let options = Options { cache: false, ..Options::default() };
-    let checks = Checks { task: TASK, gates, left_out: vec![], options };
+    let checks = Checks { task: TASK, gates, left_out, options };
     let mut begun = checks::open(ctx, cancel, events, &checks).await?;
     begun.report.not_configured = not_configured(ctx, &watched);
     watched.door.find(&begun.machine, &watched.environment).await?;
-    let code = begun.run(ctx, cancel, events, &checks).await?;
+    let mut code = begun.run(ctx, cancel, events, &Checks { gates: looks, ..checks.clone() }).await?;
+    // A run that was stopped has seen nothing that anybody has to know.
+    if let Some(told) = told.filter(|_| !cancel.is_cancelled()) {
+        let seen = Arc::new(begun.report.clone());
+        let tell: Action = Arc::new(move |session| {
+            let (watched, seen) = (watched.clone(), seen.clone());
+            Box::pin(async move { incidents::run(session, &watched.environment, &seen).await })
+        });
+        let last =
+            begun.run(ctx, cancel, events, &Checks { gates: vec![Gate { action: tell, ..told }], ..checks }).await?;
+        // The second code is that of all gates.
+        code = if code == Code::Defect { code } else { last };
+    }
     Ok(begun.close(events, code))
 }
