@@ -158,6 +158,7 @@ impl Task {
             Self::Smoke(args) => args.environment.as_deref(),
             Self::Deploy(args) if !args.rehearse => Some(&args.environment),
             Self::Rollback(args) => Some(&args.environment),
+            Self::Monitor(args) => Some(&args.environment),
             _ => None,
         }
     }

@@ -313,12 +313,17 @@ fn monitoring_works_without_inputs_and_writes_in_one_job_only() {
     assert!(text.contains("KIND: ${{ inputs.kind || 'all' }}"));
     assert_eq!(text.matches("inputs.").count(), 2, "and nothing else is read of them");
     assert!(!text.lines().any(|line| line.trim_start().starts_with("if:") && line.contains("inputs")));
-    let jobs: Vec<&str> = text.split("\njobs:\n").nth(1).unwrap().lines().collect();
-    assert_eq!(jobs.iter().filter(|line| line.starts_with("  ") && !line.starts_with("   ")).count(), 1);
+    // One job looks and tells, and one remembers; each has the rights of its own work.
+    let (monitor, history) = text.split_once("\n  history:\n").unwrap();
+    let jobs: Vec<&str> = monitor.split("\njobs:\n").nth(1).unwrap().lines().collect();
+    let is_job = |line: &&&str| line.starts_with("  ") && !line.starts_with("   ") && !line.starts_with("  #");
+    assert_eq!(jobs.iter().filter(is_job).collect::<Vec<_>>(), [&"  monitor:"]);
+    assert!(!history.lines().any(|line| is_job(&&line)));
     for right in ["issues: write", "id-token: write"] {
-        assert_eq!(text.matches(right).count(), 1, "{right}");
+        assert_eq!((monitor.matches(right).count(), history.matches(right).count()), (1, 0), "{right}");
     }
-    for right in ["contents: write", "packages: write", "deployments: write", "actions: write"] {
+    assert_eq!((monitor.matches("contents: write").count(), history.matches("contents: write").count()), (0, 1));
+    for right in ["packages: write", "deployments: write", "actions: write"] {
         assert!(!text.contains(right), "{right}");
     }
     assert!(text.contains("cancel-in-progress: false"));

@@ -7,3 +7,4 @@ mod performance;
 mod pods;
 mod security;
 mod server;
+mod told;

@@ -279,6 +279,17 @@ impl Site {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// An object as JSON; nothing is changed.
+    #[track_caller]
+    pub fn apply_dry(&self, object: &str) -> String {
+        let args = ["create", "--dry-run=client", "-o", "json", "-f", "-"];
+        let mut child = self.command(&args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(object.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "kubectl {args:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// What `kubectl` says in the site's namespace.
     #[track_caller]
     pub fn within(&self, args: &[&str]) -> String {
