@@ -574,11 +574,13 @@ impl State {
             }
             ("DELETE", ["comments", id]) => {
                 let before = self.comments.len();
-                self.comments.retain(|(_, comment)| comment["id"].to_string() != *id);
+                let id: u64 = id.parse().unwrap();
+                self.comments.retain(|(_, comment)| comment["id"] != id);
                 if self.comments.len() < before { (204, vec![], Value::Null) } else { refused(404, "Not Found") }
             }
             ("GET", [number, "comments"]) => {
-                let of_it = self.comments.iter().filter(|(issue, _)| issue.to_string() == *number);
+                let number: u64 = number.parse().unwrap();
+                let of_it = self.comments.iter().filter(|(issue, _)| *issue == number);
                 let found: Vec<Value> = of_it.map(|(_, comment)| comment.clone()).collect();
                 self.paged(asked, 200, json!(found), address)
             }
@@ -592,7 +594,8 @@ impl State {
                 (201, vec![], comment)
             }
             (method, [number, rest @ ..]) => {
-                let Some(issue) = self.issues.iter_mut().find(|issue| issue["number"].to_string() == *number) else {
+                let number: u64 = number.parse().unwrap();
+                let Some(issue) = self.issues.iter_mut().find(|issue| issue["number"] == number) else {
                     return refused(404, "Not Found");
                 };
                 let has = |issue: &Value, list: &str, key: &str, name: &Value| {

@@ -9,7 +9,7 @@ use crate::context::Ctx;
 use crate::event::{Event, Events};
 use crate::incidents::late::late;
 use crate::tools::cancel::Cancel;
-use crate::tools::github::{GitHub, Trouble};
+use crate::tools::github::GitHub;
 use crate::tools::machine::Machine;
 
 /// How long GitHub may take; nobody waits for this.
@@ -24,8 +24,8 @@ pub async fn notice(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events) {
     }
     let machine = Machine::new(ctx.clone(), cancel.clone());
     let ask = async {
-        let github = GitHub::open(&machine).await?;
-        Ok::<_, Trouble>(github.last_start(&monitoring.workflow, "event=schedule").await?)
+        let github: GitHub = GitHub::open(&machine).await?;
+        github.last_start(&monitoring.workflow, "event=schedule").await
     };
     let Ok(Ok(last)) = tokio::time::timeout(PATIENCE, ask).await else { return };
     // One that never started may be new: since when it should have, this request does not tell.

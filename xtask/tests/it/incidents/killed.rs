@@ -69,7 +69,7 @@ fn killed_while_it_opens_the_next_run_joins_and_tells() {
         assert_eq!(site.run(18, &[passes()]), ["health/pods failing: closed"], "after {requests}");
         assert!(site.open().is_empty());
         if !was_killed {
-            println!("opening was killed after each of {requests} requests");
+            eprintln!("opening was killed after each of {requests} requests");
             assert!(requests >= 5);
             return;
         }
@@ -99,7 +99,7 @@ fn killed_while_it_changes_escalates_or_closes_the_next_run_goes_on() {
                 _ => assert!((1..=2).contains(&heard.len()) && site.open().is_empty(), "{requests}: {heard:?}"),
             }
             if !was_killed {
-                println!("what {what} was killed after each of {requests} requests");
+                eprintln!("what {what} was killed after each of {requests} requests");
                 assert!(requests >= 4);
                 break;
             }

@@ -18,13 +18,19 @@ struct Order {
     changed: Condvar,
 }
 
+/// Of those that wait, the place of the one whose turn it is.
+type Choose = Box<dyn FnMut(&[usize]) -> usize + Send>;
+
+/// What a request meets.
+type Stumble = Box<dyn FnMut(&Asked) -> Option<Fault> + Send>;
+
 struct Waiting {
     live: BTreeSet<usize>,
     waiting: BTreeSet<usize>,
     granted: Option<usize>,
     busy: bool,
-    choose: Box<dyn FnMut(&[usize]) -> usize + Send>,
-    stumble: Box<dyn FnMut(&Asked) -> Option<Fault> + Send>,
+    choose: Choose,
+    stumble: Stumble,
 }
 
 impl Waiting {
@@ -168,7 +174,7 @@ fn in_every_order_of_two_monitors_one_issue_stays_and_is_told_once() {
         let Some(last) = taken.iter().rposition(|(choice, of)| choice + 1 < *of) else { break };
         path = taken[..last].iter().map(|(choice, _)| *choice).chain([taken[last].0 + 1]).collect();
     }
-    println!("{orders} orders of two monitors");
+    eprintln!("{orders} orders of two monitors");
     assert!(orders > 20, "{orders}");
 }
 
@@ -222,7 +228,7 @@ fn ten_monitors_at_once_end_with_one_open_issue_whatever_is_lost() {
         }
         assert_eq!(site.hub.issue(foreign).to_string(), before);
     }
-    println!("{duplicates} duplicates were made and closed, {joined} monitors joined");
+    eprintln!("{duplicates} duplicates were made and closed, {joined} monitors joined");
     assert!(duplicates > 0 && joined > 0);
 }
 
