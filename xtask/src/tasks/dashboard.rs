@@ -101,10 +101,10 @@ pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, args: &Args, json: bool) -> Re
     let page = render(&figures, &runs, &filter, &About { project: project(ctx), unread });
     write_atomically(&path, ctx.redactor.redact(&page).as_bytes())?;
     let answer = format!("{} runs on one page: `{}`\n", figures.counts.runs, path.display());
-    if args.open {
-        if let Err(why) = open(ctx, cancel, &path).await {
-            return Ok(Err(NotRun::new(why, format!("open `{}` in a browser", path.display()))));
-        }
+    if args.open
+        && let Err(why) = open(ctx, cancel, &path).await
+    {
+        return Ok(Err(NotRun::new(why, format!("open `{}` in a browser", path.display()))));
     }
     Ok(Ok(Said { answer, aside }))
 }

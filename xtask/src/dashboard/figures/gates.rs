@@ -194,7 +194,7 @@ mod tests {
             told.into_iter().map(|f| (f.gate, f.test, f.times, f.ran)).collect::<Vec<_>>()
         };
         let test = ("tests/3.12".to_owned(), "test_a".to_owned(), 1, 1);
-        assert_eq!(found(&entries), [test.clone()]);
+        assert_eq!(found(&entries), vec![test.clone()]);
         entries.push(entry("2026-11-07T00:00:00Z", "ci", vec![gate("docs", Verdict::Fail)]));
         assert_eq!(found(&entries), [("docs".to_owned(), String::new(), 1, 5), test]);
     }
