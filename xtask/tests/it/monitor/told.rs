@@ -35,7 +35,8 @@ fn a_backend_that_is_broken_has_one_issue_until_it_is_well_again() {
     site.release("1");
     let hub = Hub::start();
     let api = hub.url();
-    for (name, value) in [("GITHUB_API_URL", api.as_str()), ("GITHUB_REPOSITORY", REPOSITORY), ("GITHUB_TOKEN", TOKEN)] {
+    for (name, value) in [("GITHUB_API_URL", api.as_str()), ("GITHUB_REPOSITORY", REPOSITORY), ("GITHUB_TOKEN", TOKEN)]
+    {
         site.project.set(name, value);
     }
     let somebodys = hub.has_issue(json!({"title": "staging is slow", "labels": ["incident"], "body": "since Monday"}));
@@ -49,7 +50,8 @@ fn a_backend_that_is_broken_has_one_issue_until_it_is_well_again() {
     // Healthy pods that answer nothing as they should, and that no release has brought.
     site.faulty("2");
     let faulty = site.kubectl(&["kustomize", &site.path().join("k8s/overlays/test").display().to_string()]);
-    let command = faulty.split("\n---\n").find(|object| object.contains("kind: Deployment") && object.contains("name: forge\n"));
+    let command =
+        faulty.split("\n---\n").find(|object| object.contains("kind: Deployment") && object.contains("name: forge\n"));
     let broken: Value = serde_json::from_str(&site.apply_dry(command.unwrap())).unwrap();
     let container = &broken["spec"]["template"]["spec"]["containers"][0];
     let patch = json!({"spec": {"template": {"spec": {"containers": [
@@ -102,7 +104,7 @@ fn a_backend_that_is_broken_has_one_issue_until_it_is_well_again() {
 #[test]
 fn nobody_is_told_by_a_laptop_and_a_refusal_is_no_pass() {
     let server = super::server::Server::start(&[super::server::Said::Well]);
-    let mut project = super::endpoints::project(&server.url, &format!("{ALERTS}"));
+    let mut project = super::endpoints::project(&server.url, ALERTS);
     let ran = project.xtask(&["monitor", "production"]);
     let report = ran.assert_code(0).report.as_ref().unwrap();
     assert_eq!(report.left_out, [GATE]);
