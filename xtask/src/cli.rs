@@ -156,7 +156,7 @@ impl Task {
     fn environment(&self) -> Option<&str> {
         match self {
             Self::Smoke(args) => args.environment.as_deref(),
-            Self::Deploy(args) if !args.rehearse => Some(&args.environment),
+            Self::Deploy(args) if !args.rehearse && !args.rehearsed => Some(&args.environment),
             Self::Rollback(args) => Some(&args.environment),
             Self::Monitor(args) => Some(&args.environment),
             _ => None,

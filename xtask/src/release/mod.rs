@@ -6,6 +6,7 @@ pub mod book;
 pub mod canary;
 pub mod diagnosis;
 pub mod difference;
+pub mod endpoints;
 pub mod evidence;
 pub mod faults;
 pub mod follow;

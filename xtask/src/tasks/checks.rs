@@ -84,12 +84,17 @@ pub async fn open(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, checks: &Che
 }
 
 impl Begun {
-    /// Runs the gates; the report has its verdict then, and is not told yet.
+    /// Runs these gates of the plan; the report has its verdict then, and is not told yet.
     pub async fn run(&mut self, ctx: &Ctx, cancel: &Cancel, events: &Events, checks: &Checks) -> Result<Code> {
-        let planned = self.report.gates.clone();
+        let of = |id: &String| self.report.gates.iter().find(|gate| gate.id == *id).cloned();
+        let planned: Vec<GateReport> = checks.gates.iter().filter_map(|gate| of(&gate.id)).collect();
         let Ran { gates, defect } =
             run::run(&checks.gates, planned, &self.snapshot, &self.machine, &checks.options, events).await?;
-        self.report.gates = gates;
+        for gate in gates {
+            if let Some(known) = self.report.gates.iter_mut().find(|known| known.id == gate.id) {
+                *known = gate;
+            }
+        }
         let mut code = end(ctx, &mut self.report, &checks.gates);
         if defect || cancel.is_cancelled() {
             self.report.verdict = Verdict::DidNotRun;

@@ -113,7 +113,8 @@ fn commands(path: &str, text: &str, start: &[&str]) -> Vec<Shown> {
 fn stand_in(before: &str, word: &str) -> String {
     let is_one = word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
     match (before, word) {
-        ("--only" | "--skip", "G") => "docs".to_owned(),
+        ("--only" | "--skip", "G" | "GATE") => "docs".to_owned(),
+        ("--url", "URL") => "http://127.0.0.1:8000".to_owned(),
         (_, "ENV") => "staging".to_owned(),
         (_, "DIGEST") => format!("sha256:{}", "0".repeat(64)),
         (_, "SHELL") => "bash".to_owned(),
@@ -267,7 +268,7 @@ fn gates(project: &Project) -> BTreeSet<String> {
         &["self-test"],
         &["deploy", "staging", "--rehearse", "--full"],
         &["monitor", "staging"],
-        &["monitor", "production"],
+        &["monitor", "production", "--tell", "on"],
     ];
     for task in tasks {
         found.extend(planned(project, task));

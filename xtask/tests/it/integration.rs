@@ -34,7 +34,8 @@ pub fn without_image() -> Project {
     let mut inside = false;
     let kept = config.split_inclusive('\n').filter(|line| {
         if line.starts_with('[') {
-            inside = line.trim_start_matches('[').starts_with("container");
+            // What is generated names the image, too.
+            inside = ["container", "generated"].iter().any(|table| line.trim_start_matches('[').starts_with(table));
         }
         !inside
     });

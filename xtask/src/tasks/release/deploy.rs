@@ -74,7 +74,10 @@ pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, args: &Deploy
     let release = release.clone();
     args.asked()?;
     let checks = Checks { task: TASK, gates: gates(args, &release), left_out: vec![], options: Options::default() };
-    let stages = Stages::open(ctx, cancel, events, &checks).await?;
+    let mut stages = Stages::open(ctx, cancel, events, &checks).await?;
+    if args.rehearsed {
+        stages.forget();
+    }
     let kube = match reach(stages.steady(), &environment).await? {
         Ok(kube) => kube,
         Err(why) => return Ok(refuse(stages, &why)),

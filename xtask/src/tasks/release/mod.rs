@@ -103,6 +103,9 @@ pub struct DeployArgs {
     /// Plant faults into releases of the real overlay in a namespace that is thrown away, and see each undone
     #[arg(long, conflicts_with_all = ["version", "take_over"])]
     pub rehearse: bool,
+    /// Be one of the releases of a rehearsal, which nobody remembers as one of the environment
+    #[arg(long, hide = true, conflicts_with = "rehearse")]
+    pub rehearsed: bool,
     /// Of a rehearsal: every fault, at the environment's own waiting times
     #[arg(long, requires = "rehearse")]
     pub full: bool,

@@ -339,7 +339,7 @@ async fn child(
     let program = std::env::current_exe().context("cannot tell where this program is")?;
     let out = session.ctx().out.join("rehearsal").join(name);
     let mut command = Command::new(program, &session.ctx().root)
-        .args(["deploy", &args.environment, "--yes", "--image", image, "--config"])
+        .args(["deploy", &args.environment, "--rehearsed", "--yes", "--image", image, "--config"])
         .arg(config)
         .arg("--out")
         .arg(&out)

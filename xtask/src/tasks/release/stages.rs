@@ -173,9 +173,14 @@ impl Stages {
         }
     }
 
+    /// The run is none that anybody wants to remember.
+    pub fn forget(&mut self) {
+        self.begun.is_remembered = false;
+    }
+
     /// A plan alone is complete without the gates after it, and is no run that anybody wants to remember.
     pub fn optional_unless_run(&mut self) {
-        self.begun.is_remembered = false;
+        self.forget();
         let ids: Vec<GateReport> =
             self.begun.report.gates.iter().filter(|gate| gate.verdict == Verdict::DidNotRun).cloned().collect();
         for gate in ids {

@@ -8,12 +8,13 @@ use time::OffsetDateTime;
 
 use super::transaction::{Fate, Transaction, decides_nothing};
 use crate::config::VerifyAt;
+use crate::release::endpoints::{self, Way};
 use crate::release::manifests::{TEMPLATE, Track};
 use crate::release::rollout::{Limits, Seen, State, Target};
 use crate::release::watch::{self, Watched};
 use crate::tasks::{perf, smoke};
 use crate::tools::cancel::Urgency;
-use crate::tools::kube::{Forward, Kube};
+use crate::tools::kube::{Forward, Kube, Trouble};
 use crate::verdict::{NotRun, Unproven};
 
 /// How long to wait before a verification that did not run is tried again.
@@ -21,6 +22,15 @@ const AGAIN: Duration = Duration::from_secs(3);
 
 /// How long this machine may take to reach an address of the cluster.
 const REACHED: Duration = Duration::from_millis(1500);
+
+/// How long a Service may take until it leads to the new pods alone.
+const SETTLES: Duration = Duration::from_secs(30);
+
+/// How long the proxy of a node may take to hear of it: it writes its rules at most once a second.
+const NODES: Duration = Duration::from_secs(2);
+
+/// How often is looked.
+const LOOKS: Duration = Duration::from_millis(300);
 
 /// An address, and what keeps it open.
 struct Address {
@@ -45,12 +55,50 @@ pub struct Subject<'a> {
 impl Transaction {
     /// Runs `smoke`, then the load; `suffix` tells its gates apart from those before.
     pub async fn verify(&mut self, subject: &Subject<'_>, suffix: &str) -> Fate {
+        if subject.serves && self.settled(subject).await == Some(Fate::Stopped) {
+            return Fate::Stopped;
+        }
         let fate = self.patiently(subject, suffix, Part::Smoke).await;
         if fate != Fate::Good || !subject.load || self.release.load.is_empty() {
             return self.still_there(subject, fate).await;
         }
         let fate = self.patiently(subject, suffix, Part::Load).await;
         self.still_there(subject, fate).await
+    }
+
+    /// Waits until the Service leads to these pods alone: a pod that goes is still asked for a moment after another one has
+    /// taken its place, and would be taken for it. Whoever may not read this, or sees no end of it, asks all the same.
+    async fn settled(&self, subject: &Subject<'_>) -> Option<Fate> {
+        let begun = Instant::now();
+        let mut switch = self.stages.switch();
+        let mut has_moved = false;
+        while begun.elapsed() < SETTLES {
+            let wait = match self.way(subject).await.ok()? {
+                Way::Settled if !has_moved => return None,
+                Way::Settled | Way::Moving => NODES,
+                Way::Mixed => LOOKS,
+            };
+            has_moved |= wait == LOOKS;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = switch.reached(Urgency::Gently) => return Some(Fate::Stopped),
+            }
+            if wait == NODES {
+                return None;
+            }
+        }
+        None
+    }
+
+    async fn way(&self, subject: &Subject<'_>) -> Result<Way, Trouble> {
+        let namespace = &self.release.namespace;
+        let label = TEMPLATE.replace('/', "%2F");
+        let pods = format!("/api/v1/namespaces/{namespace}/pods?labelSelector={label}%3D{}", subject.template);
+        let name = |pod: &Value| pod["metadata"]["name"].as_str().map(str::to_owned);
+        let pods = self.kube.list(&pods).await?.items.iter().filter_map(name).collect();
+        let of = format!("labelSelector=kubernetes.io%2Fservice-name%3D{}", self.release.service);
+        let slices = format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?{of}");
+        Ok(endpoints::way(&self.kube.list(&slices).await?.items, &pods))
     }
 
     /// Who answered well and ended since is not verified: what crashes under its first requests does so now. The rollout

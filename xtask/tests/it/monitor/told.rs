@@ -39,7 +39,8 @@ fn a_backend_that_is_broken_has_one_issue_until_it_is_well_again() {
     {
         site.project.set(name, value);
     }
-    let somebodys = hub.has_issue(json!({"title": "staging is slow", "labels": ["incident"], "body": "since Monday"}));
+    let somebodys =
+        hub.has_issue(json!({"title": "staging is slow", "labels": [{"name": "incident"}], "body": "since Monday"}));
     let before = hub.issue(somebodys);
     let look = || site.start(&["monitor", "staging", "health", "--tell", "on"]).ended();
     let well = look();

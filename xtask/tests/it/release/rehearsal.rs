@@ -44,6 +44,10 @@ fn a_rehearsal_shows_that_a_fault_is_undone_and_leaves_nothing() {
     assert!(rows[1]["asked"].as_u64().unwrap() > 0, "{rows:?}");
     assert_eq!(left(&site, &ended.text), Vec::<String>::new());
     assert!(site.journal().is_empty(), "the environment's own namespace was not touched");
+    let remembered = std::fs::read_dir(site.path().join("target/xtask/history")).unwrap();
+    let lines: String = remembered.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    assert!(lines.contains("rehearse/crash"), "{lines}");
+    assert!(!lines.contains("deploy/rollout"), "a release of a rehearsal is none of the environment's: {lines}");
 }
 
 /// Whoever asks nothing but what a fault spares does not see it: that is what a rehearsal is for.
