@@ -76,7 +76,7 @@ fn is_asked(args: &DeployArgs, environment: &Environment, fault: &Fault) -> bool
     if !args.faults.is_empty() {
         return args.faults.iter().any(|name| name == fault.name);
     }
-    (args.full || fault.is_common) && !(environment.rehearsal.load.is_zero() && fault.tells == "perf")
+    (args.full || fault.is_common) && !(environment.rehearsal.load.is_zero() && fault.needs_load)
 }
 
 fn again(args: &DeployArgs) -> String {

@@ -60,8 +60,10 @@ pub fn write(
     }
     let mut pipeline =
         std::fs::read_to_string(ctx.config_dir.join("pipeline.toml")).context("cannot read pipeline.toml")?;
-    let seconds = if args.full { real.rehearsal.load * 3 } else { real.rehearsal.load }.as_secs();
-    if seconds > 0 {
+    let load = rehearsed.rehearsal.load;
+    if !load.is_zero() {
+        // Longer than its warm-up, whatever a fault makes of it.
+        let seconds = if args.full { load * 3 } else { load }.as_secs().max(3);
         pipeline += &format!(
             "\n[perf.load.{LOAD}]\nwarm_up = \"2s\"\n\n[perf.load.{LOAD}.scenarios.users]\n\
              executor = \"constant-vus\"\nvus = 50\nduration = \"{seconds}s\"\n"
