@@ -1,6 +1,7 @@
 //! Rehearsals: each planted fault is undone, and a rehearsal in which one is not is red.
 
 use serde_json::Value;
+use xtask::verdict::Verdict;
 
 use super::run::Ended;
 use super::site::{Plan, Site};
@@ -13,6 +14,14 @@ fn rehearse(site: &Site, faults: &[&str]) -> Ended {
     let (image, context) = (site.image(), site.kubectl(&["config", "current-context"]));
     let mut args = vec!["deploy", "staging", "--rehearse", "--image", &image, "--context", context.trim()];
     args.extend(faults.iter().flat_map(|fault| ["--fault", fault]));
+    // Where the machine has no time even for a good version nothing was rehearsed, and the report says so.
+    for _ in 0..2 {
+        let ended = site.start(&args).ended();
+        if ended.gate("rehearse/good").verdict == Verdict::Pass {
+            return ended;
+        }
+        ended.assert_code(20);
+    }
     site.start(&args).ended()
 }
 
