@@ -252,8 +252,8 @@ async fn released(
         let why = "this machine does not reach the Service's own address, so nobody counted lost requests";
         findings.push(Finding::new("unobserved", Severity::Info, why));
     }
-    // Pods that serve, and requests of the client: each was looked at.
-    let count = live.serving + seen.map_or(0, |seen| seen.asked);
+    // The exit code, the journal, pods that serve and requests of the client: each was looked at.
+    let count = 2 + live.serving + seen.map_or(0, |seen| seen.asked);
     Ok((passed(count, "checks", findings), row))
 }
 

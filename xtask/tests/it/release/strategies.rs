@@ -93,7 +93,7 @@ fn a_slow_canary_is_aborted_while_the_old_version_keeps_its_capacity() {
         pods: 2,
         release: "routes = { chat = 1 }\ncanary_steps = [50]\n",
         // What a busy machine does to both is no difference; thirty times as slow is one.
-        more: "[canary]\nrate = 60\nduration = \"24s\"\nwarm_up = \"4s\"\n[canary.limits]\nlatency = 0.9\np95 = 0.9\n",
+        more: "[canary]\nrate = 60\nduration = \"24s\"\nwarm_up = \"4s\"\n[canary.limits]\nlatency = 0.9\np95 = 0.9\nerrors = 0.1\n",
         ..Plan::default()
     };
     let Some(site) = Site::open("canary", plan) else { return };
