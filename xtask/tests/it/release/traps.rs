@@ -33,7 +33,10 @@ fn a_bad_canary_is_gone_before_the_way_back_is_verified() {
         more: "[canary]\nrate = 50\nduration = \"24s\"\nwarm_up = \"1s\"\n",
         ..Plan::default()
     };
-    let Some(site) = Site::open("canary-bad", plan) else { return };
+    Site::open_alone("canary-bad", plan, a_canary_that_answers_nothing);
+}
+
+fn a_canary_that_answers_nothing(site: &Site) {
     site.faulty("0");
     let alone = site.deploy(&["--strategy", "canary"]).ended();
     alone.assert_code(10).assert_says("a canary needs a verified release").assert_says("nothing was changed");
@@ -41,7 +44,7 @@ fn a_bad_canary_is_gone_before_the_way_back_is_verified() {
     site.faulty("2");
     let ended = site.deploy(&["--strategy", "canary"]).ended();
     ended.assert_code(30);
-    assert_ne!(ended.gate("deploy/canary").verdict, Verdict::Pass, "{}", ended.text);
+    assert_eq!(ended.gate("deploy/canary").verdict, Verdict::Fail, "{}", ended.text);
     site.assert_serves("1");
     let arms = site.object(&["pods", "-l", "forge.xtask/track in (canary,baseline)"]);
     let stay = arms["items"].as_array().unwrap().iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
