@@ -290,7 +290,7 @@ impl Run {
             Task::Deploy(args) => {
                 let environment = crate::config::Environment::load(&ctx.config_dir, &args.environment)?;
                 match args.rehearse {
-                    true => release::rehearse::gates(ctx, args, &environment),
+                    true => release::rehearse::gates(ctx, args, &environment)?,
                     false => release::deploy::gates(args, environment.releasable()?.1),
                 }
             }

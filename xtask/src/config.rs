@@ -42,7 +42,7 @@ pub use integration::Integration;
 pub use monitor::Monitor;
 pub use perf::{Executor, Load, Perf, Scenario, Stage};
 pub use policy::{Ignore, Licences, Policy, Vulnerabilities};
-pub use release::{BlueGreen, Cluster, Login, Rehearsal, Release, Strategy, VerifyAt};
+pub use release::{BlueGreen, Cluster, Login, MOST_KEPT, Rehearsal, Release, Strategy, VerifyAt};
 pub use requests::{Request, Service, Smoke};
 pub use scan::{Dependencies, Dockerfile, Locks, Manifests, Sast, Sbom, Secrets, Shell, Tools, Workflows};
 pub use signing::{Key, Registry, Signing};

@@ -100,6 +100,9 @@ impl Strategy {
     }
 }
 
+/// Of how many verified releases the configuration can be kept.
+pub const MOST_KEPT: usize = 10;
+
 /// `[release]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -273,6 +276,9 @@ impl Release {
         if self.keep == 0 {
             return Err("release.keep: with 0 there is no way back".to_owned());
         }
+        if self.keep > MOST_KEPT {
+            return Err(format!("release.keep: the journal remembers {MOST_KEPT} ways back and no more"));
+        }
         if self.canary_steps.is_empty() || self.canary_steps.iter().any(|step| !(1..=50).contains(step)) {
             return Err("release.canary_steps: each is a share of 1 to 50 percent".to_owned());
         }
@@ -355,6 +361,7 @@ mod tests {
             ("\"main\"", "\"-d\"", Some("no branch")),
             ("\"2m\"\n", "\"2m\"\nlock = \"1s\"\n", Some("less than 5s")),
             ("\"2m\"\n", "\"2m\"\nkeep = 0\n", Some("no way back")),
+            ("\"2m\"\n", "\"2m\"\nkeep = 11\n", Some("remembers 10 ways back")),
             ("\"2m\"\n", "\"2m\"\ncanary_steps = [100]\n", Some("1 to 50 percent")),
         ] {
             let release: Release = toml::from_str(&LEAST.replacen(from, to, 1)).unwrap();

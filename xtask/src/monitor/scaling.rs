@@ -1,6 +1,6 @@
 //! A HorizontalPodAutoscaler that can do no more, or nothing. Pure.
 
-use crate::release::overview::Autoscaler;
+use crate::release::autoscaler::Autoscaler;
 use crate::verdict::{Finding, Severity};
 
 /// What is wrong with it.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::MOST_KEPT;
+
 /// How many releases are remembered.
 pub const REMEMBERED: usize = 20;
 
@@ -188,8 +190,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Writes a release down, in place of the one with its id, and forgets the oldest that nobody goes back to:
-    /// the newest verified one is never forgotten.
+    /// Writes a release down, in place of the one with its id, and forgets the oldest that nobody goes back to: the newest
+    /// [`MOST_KEPT`] verified ones are not forgotten for any number of failed ones.
     pub fn put(&mut self, entry: Entry) {
         self.schema = SCHEMA.to_owned();
         match self.entries.iter_mut().find(|known| known.id == entry.id) {
@@ -197,9 +199,9 @@ impl Journal {
             None => self.entries.push(entry),
         }
         while self.entries.len() > REMEMBERED {
-            let last_verified = self.entries.iter().rposition(|entry| entry.outcome == Outcome::Verified);
-            let oldest = usize::from(last_verified == Some(0));
-            self.entries.remove(oldest);
+            let kept: Vec<String> = self.kept(MOST_KEPT).into_iter().map(|entry| entry.id.clone()).collect();
+            let oldest = self.entries.iter().position(|entry| !kept.contains(&entry.id));
+            self.entries.remove(oldest.unwrap_or(0));
         }
     }
 
@@ -252,10 +254,19 @@ mod tests {
         assert_eq!(journal.entries.len(), REMEMBERED);
         assert_eq!(journal.last_verified().map(|entry| entry.id.as_str()), Some("0"));
         assert_eq!(journal.entries.last().map(|entry| entry.id.as_str()), Some("30"));
-        for id in 31..=60 {
+        // Nor are the others that one can go back to.
+        for id in 31..=35 {
             journal.put(entry(id, Outcome::Verified));
         }
-        assert_eq!(journal.entries.first().map(|entry| entry.id.as_str()), Some("41"));
+        for id in 36..=60 {
+            journal.put(entry(id, Outcome::Failed));
+        }
+        let ids: Vec<&str> = journal.kept(5).into_iter().map(|entry| entry.id.as_str()).collect();
+        assert_eq!((journal.entries.len(), ids), (REMEMBERED, vec!["35", "34", "33", "32", "31"]));
+        for id in 61..=90 {
+            journal.put(entry(id, Outcome::Verified));
+        }
+        assert_eq!(journal.entries.first().map(|entry| entry.id.as_str()), Some("71"));
     }
 
     #[test]

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::references::{configs, names, rename_secret};
+use super::track::Track;
 use crate::config::Release;
+use crate::tools::kube::path_of;
 
 /// The label with the hash of a pod's template.
 pub const TEMPLATE: &str = "forge.xtask/template";
@@ -17,55 +20,6 @@ pub const TRAFFIC: &str = "forge.xtask/traffic";
 pub const COMMIT: &str = "forge.xtask/commit";
 /// The label of all that a release makes and that is removed when nobody goes back to it any more.
 pub const OWNED: &str = "forge.xtask/release-of";
-
-/// Which Deployment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Track {
-    /// The one that a rolling release changes.
-    #[default]
-    Stable,
-    /// One of the two of a blue-green release.
-    Blue,
-    /// The other one.
-    Green,
-    /// The new version of a canary release.
-    Canary,
-    /// The old version, as fresh and as small, that the canary is compared with.
-    Baseline,
-}
-
-impl Track {
-    /// In labels and names.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Stable => "stable",
-            Self::Blue => "blue",
-            Self::Green => "green",
-            Self::Canary => "canary",
-            Self::Baseline => "baseline",
-        }
-    }
-
-    /// The one of a journal; whatever else stands there is the first one.
-    pub fn of(name: &str) -> Self {
-        match name {
-            "blue" => Self::Blue,
-            "green" => Self::Green,
-            _ => Self::Stable,
-        }
-    }
-
-    /// Where the next blue-green release goes while this one serves.
-    #[must_use]
-    pub fn other(self) -> Self {
-        if self == Self::Blue { Self::Green } else { Self::Blue }
-    }
-
-    /// The name of its Deployment and what belongs to it.
-    pub fn of_workload(self, workload: &str) -> String {
-        if self == Self::Stable { workload.to_owned() } else { format!("{workload}-{}", self.name()) }
-    }
-}
 
 /// What a release puts into the objects.
 #[derive(Clone, Debug, Default)]
@@ -275,66 +229,6 @@ fn fill_workload(object: &mut Value, release: &Release, filling: &Filling, name:
     template["metadata"]["labels"][TEMPLATE] = json!(&hash[..16]);
 }
 
-/// Everything in a workload that names the Secret by its placeholder names it by its real name.
-fn rename_secret(object: &mut Value, placeholder: &str, real: &str) {
-    match object {
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                match (key.as_str(), &mut *value) {
-                    ("secretRef" | "secretKeyRef", Value::Object(reference)) => {
-                        swap(reference.get_mut("name"), placeholder, real)
-                    }
-                    ("secret", Value::Object(volume)) => swap(volume.get_mut("secretName"), placeholder, real),
-                    _ => {}
-                }
-                rename_secret(value, placeholder, real);
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| rename_secret(item, placeholder, real)),
-        _ => {}
-    }
-}
-
-fn swap(name: Option<&mut Value>, placeholder: &str, real: &str) {
-    if let Some(name) = name.filter(|name| !placeholder.is_empty() && **name == *placeholder) {
-        *name = json!(real);
-    }
-}
-
-/// What [`Prepared::configs`] is of a workload.
-pub fn configs(workload: &Value) -> Vec<String> {
-    names(workload).into_iter().map(str::to_owned).collect()
-}
-
-/// The names of the ConfigMaps and Secrets that a workload's pods read.
-fn names(workload: &Value) -> Vec<&str> {
-    let mut found = Vec::new();
-    collect(&workload["spec"]["template"]["spec"], &mut found);
-    found.sort_unstable();
-    found.dedup();
-    found
-}
-
-fn collect<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
-    match value {
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                let name = match key.as_str() {
-                    "secretRef" | "secretKeyRef" | "configMapRef" | "configMapKeyRef" | "configMap" => {
-                        value["name"].as_str()
-                    }
-                    "secret" => value["secretName"].as_str(),
-                    _ => None,
-                };
-                found.extend(name);
-                collect(value, found);
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
-        _ => {}
-    }
-}
-
 fn container<'a>(workload: &'a Value, name: &str) -> Option<&'a Value> {
     workload["spec"]["template"]["spec"]["containers"].as_array()?.iter().find(|container| container["name"] == name)
 }
@@ -346,46 +240,6 @@ fn before_stop(container: &Value) -> Duration {
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
-}
-
-/// Where an object lies in the API; `None` for kinds that we do not know.
-pub fn path_of(object: &Value) -> Option<String> {
-    let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
-    if kind == "Namespace" {
-        return Some(format!("/api/v1/namespaces/{name}"));
-    }
-    let plural = match kind {
-        "ConfigMap" => "configmaps",
-        "Secret" => "secrets",
-        "Service" => "services",
-        "ServiceAccount" => "serviceaccounts",
-        "Deployment" => "deployments",
-        "StatefulSet" => "statefulsets",
-        "Job" => "jobs",
-        "CronJob" => "cronjobs",
-        "PersistentVolumeClaim" => "persistentvolumeclaims",
-        "HorizontalPodAutoscaler" => "horizontalpodautoscalers",
-        "PodDisruptionBudget" => "poddisruptionbudgets",
-        "NetworkPolicy" => "networkpolicies",
-        "Ingress" => "ingresses",
-        "Role" => "roles",
-        "RoleBinding" => "rolebindings",
-        "ResourceQuota" => "resourcequotas",
-        "LimitRange" => "limitranges",
-        "Gateway" => "gateways",
-        "HTTPRoute" => "httproutes",
-        "Lease" => "leases",
-        "ServiceMonitor" => "servicemonitors",
-        "PodMonitor" => "podmonitors",
-        "PrometheusRule" => "prometheusrules",
-        _ => return None,
-    };
-    let api = match text(&object["apiVersion"]) {
-        "" => return None,
-        "v1" => "/api/v1".to_owned(),
-        group => format!("/apis/{group}"),
-    };
-    Some(format!("{api}/namespaces/{}/{plural}/{name}", text(&object["metadata"]["namespace"])))
 }
 
 #[cfg(test)]
@@ -502,10 +356,6 @@ mod tests {
         let kinds: Vec<&str> = prepared.objects.iter().map(|object| text(&object["kind"])).collect();
         assert_eq!(kinds, ["ConfigMap", "Deployment"]);
         assert_eq!(prepared.objects[1]["spec"]["replicas"], 2);
-        assert_eq!(
-            (Track::Blue.other(), Track::Green.other(), Track::Stable.other()),
-            (Track::Green, Track::Blue, Track::Blue)
-        );
     }
 
     #[test]

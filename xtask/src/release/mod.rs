@@ -2,6 +2,7 @@
 //!
 //! Pure parts stand beside their Kubernetes adapters. What is done in which order is the task's (`tasks/release`).
 
+pub mod autoscaler;
 pub mod book;
 pub mod canary;
 pub mod diagnosis;
@@ -17,6 +18,8 @@ pub mod manifests;
 pub mod object;
 pub mod overview;
 pub mod quantity;
+pub mod references;
 pub mod rollout;
 pub mod secrets;
+pub mod track;
 pub mod watch;

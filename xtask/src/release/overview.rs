@@ -5,10 +5,12 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::autoscaler::{Autoscaler, autoscaler, scales};
 use super::journal::{Entry, Journal, Outcome};
-use super::manifests::{TEMPLATE, TRAFFIC, Track};
+use super::manifests::{TEMPLATE, TRAFFIC};
 use super::object::{Deployment, Pod, ReplicaSet};
 use super::quantity;
+use super::track::Track;
 use crate::config::Release;
 
 /// The version of the format.
@@ -87,7 +89,8 @@ pub struct Serving {
     pub run: String,
     /// The failed release after which it was brought back.
     pub brought_back_after: String,
-    /// `verified`, `not_verified`, `failed`, `running`, `interrupted`, `unknown`.
+    /// `verified`, `not_verified`, `failed`, `running`, `interrupted`, `unknown`; `shared` where users reach a canary as well,
+    /// which nobody has verified.
     pub verification: String,
     /// How many pods are wanted, and how many are of this template, ready and available.
     pub replicas: [i64; 4],
@@ -131,25 +134,6 @@ pub struct Row {
     pub cpu: Option<f64>,
     /// Bytes in use.
     pub memory: Option<f64>,
-}
-
-/// A HorizontalPodAutoscaler.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Autoscaler {
-    /// Its name.
-    pub name: String,
-    /// The bounds.
-    pub min: i64,
-    /// The bounds.
-    pub max: i64,
-    /// How many there are by its count.
-    pub current: i64,
-    /// How many it wants.
-    pub desired: i64,
-    /// What it goes by: `cpu 34 % of 70 %`.
-    pub metrics: Vec<String>,
-    /// Why it cannot scale; empty where it can.
-    pub stuck: String,
 }
 
 /// How what runs differs from the objects of its release.
@@ -203,6 +187,7 @@ fn serving(release: &Release, told: &Told) -> Option<Serving> {
     let created = deployment.metadata.creation_timestamp.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default();
     let of_entry = |field: fn(&Entry) -> &String| entry.map(|entry| field(entry).clone()).unwrap_or_default();
     let since = restored.map(|later| later.ended.clone()).or(entry.map(|entry| entry.started.clone()));
+    let verification = entry.map_or("unknown", |entry| word(entry.outcome));
     let status = &deployment.status;
     Some(Serving {
         workload,
@@ -215,7 +200,7 @@ fn serving(release: &Release, told: &Told) -> Option<Serving> {
         approved_by: of_entry(|entry| &entry.approved_by),
         run: of_entry(|entry| &entry.run),
         brought_back_after: restored.map(|later| later.id.clone()).unwrap_or_default(),
-        verification: entry.map_or("unknown", |entry| word(entry.outcome)).to_owned(),
+        verification: if has_canary(release, told) { "shared" } else { verification }.to_owned(),
         replicas: [
             deployment.spec.replicas.unwrap_or(1),
             status.updated_replicas,
@@ -226,6 +211,12 @@ fn serving(release: &Release, told: &Told) -> Option<Serving> {
         digest,
         template,
     })
+}
+
+/// Whether pods of a canary are ready: they get a share of the users.
+fn has_canary(release: &Release, told: &Told) -> bool {
+    let name = Track::Canary.of_workload(&release.workload);
+    told.deployments.iter().any(|one| one.metadata.name == name && one.status.ready_replicas > 0)
 }
 
 fn newest(entry: &Entry, serving: Option<&Serving>) -> Option<Newest> {
@@ -310,48 +301,6 @@ fn state(pod: &Pod) -> String {
     crate::text::clean(&reason.or(pod_reason).unwrap_or_else(|| pod.status.phase.clone()))
 }
 
-fn scales(scaler: &Value, workload: &str) -> bool {
-    let target = &scaler["spec"]["scaleTargetRef"];
-    target["kind"] == "Deployment" && target["name"] == *workload
-}
-
-fn autoscaler(scaler: &Value) -> Autoscaler {
-    let (spec, status) = (&scaler["spec"], &scaler["status"]);
-    let number = |value: &Value| value.as_i64().unwrap_or_default();
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let metrics = list(&spec["metrics"]).into_iter().map(|metric| {
-        let name = metric["resource"]["name"].as_str().unwrap_or_default().to_owned();
-        let current = list(&status["currentMetrics"]);
-        let current = current.iter().find(|current| current["resource"]["name"] == *name);
-        let percent = |value: Option<&Value>| value.and_then(Value::as_i64).map_or("?".to_owned(), |n| n.to_string());
-        let now = percent(current.map(|current| &current["resource"]["current"]["averageUtilization"]));
-        let wanted = percent(Some(&metric["resource"]["target"]["averageUtilization"]));
-        if name.is_empty() {
-            metric["type"].as_str().unwrap_or("unknown").to_owned()
-        } else {
-            format!("{name} {now} % of {wanted} %")
-        }
-    });
-    let conditions = list(&status["conditions"]);
-    let stuck = conditions.iter().find(|condition| {
-        ["ScalingActive", "AbleToScale"].contains(&condition["type"].as_str().unwrap_or_default())
-            && condition["status"] == "False"
-    });
-    let stuck = stuck.map(|stuck| {
-        let text = |name: &str| stuck[name].as_str().unwrap_or_default();
-        crate::text::clean(&format!("{}: {}", text("reason"), text("message")))
-    });
-    Autoscaler {
-        name: scaler["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
-        min: spec["minReplicas"].as_i64().unwrap_or(1),
-        max: number(&spec["maxReplicas"]),
-        current: number(&status["currentReplicas"]),
-        desired: number(&status["desiredReplicas"]),
-        metrics: metrics.collect(),
-        stuck: stuck.unwrap_or_default(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::manifests::testing::release;
@@ -416,6 +365,11 @@ mod tests {
                 Some(("forge", "", "unknown", "2026-03-01T09:00:00Z", false)),
             ),
             ("nothing", told(two(), "", both()), None),
+            (
+                "beside a canary",
+                told(two(), "green", [both(), vec![deployment("forge-canary", "c", "t3")]].concat()),
+                Some(("forge-green", "2", "shared", "started 2", false)),
+            ),
         ] {
             let found = overview("production", &release(), &told, NOW);
             let serving = found.serving.as_ref().map(|serving| {
@@ -459,28 +413,5 @@ mod tests {
         assert_eq!(rows[0].cpu, None);
         assert_eq!(rows[1].cpu.map(quantity::millicores).as_deref(), Some("251m"));
         assert_eq!(rows[1].memory.map(quantity::mebibytes).as_deref(), Some("65 MiB"));
-    }
-
-    #[test]
-    fn an_autoscaler_says_what_it_goes_by_and_why_it_cannot() {
-        let metric = json!({"type": "Resource", "resource": {"name": "cpu", "target": {"averageUtilization": 70}}});
-        let scaler = |conditions: Value, current: Value| {
-            json!({
-                "metadata": {"name": "forge"},
-                "spec": {"minReplicas": 2, "maxReplicas": 6, "scaleTargetRef": {"kind": "Deployment", "name": "forge"}, "metrics": [metric]},
-                "status": {"currentReplicas": 2, "desiredReplicas": 3, "conditions": conditions, "currentMetrics": current},
-            })
-        };
-        let mut told = told(vec![], "", vec![deployment("forge", "d", "t2")]);
-        let current = json!([{"resource": {"name": "cpu", "current": {"averageUtilization": 81}}}]);
-        told.autoscalers = vec![scaler(json!([]), current)];
-        let found = overview("production", &release(), &told, NOW).autoscaler.unwrap();
-        assert_eq!((found.min, found.max, found.current, found.desired), (2, 6, 2, 3));
-        assert_eq!((found.metrics, found.stuck), (vec!["cpu 81 % of 70 %".to_owned()], String::new()));
-        let stuck = json!([{"type": "ScalingActive", "status": "False", "reason": "FailedGetResourceMetric", "message": "no metrics"}]);
-        told.autoscalers = vec![scaler(stuck, json!(null))];
-        let found = overview("production", &release(), &told, NOW).autoscaler.unwrap();
-        assert_eq!(found.stuck, "FailedGetResourceMetric: no metrics");
-        assert_eq!(found.metrics, ["cpu ? % of 70 %"]);
     }
 }

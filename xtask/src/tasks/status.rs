@@ -15,7 +15,8 @@ use crate::config::{Environment, Release};
 use crate::context::Ctx;
 use crate::release::book::Book;
 use crate::release::difference;
-use crate::release::overview::{Autoscaler, Drift, Newest, Overview, Row, Serving, Told, overview};
+use crate::release::autoscaler::Autoscaler;
+use crate::release::overview::{Drift, Newest, Overview, Row, Serving, Told, overview};
 use crate::release::quantity::{mebibytes, millicores};
 use crate::text::Redactor;
 use crate::tools::cancel::{Cancel, Urgency};
@@ -217,6 +218,7 @@ fn state(serving: &Serving) -> String {
         "unknown" => "not known whether it was verified",
         "not_verified" => "NOT VERIFIED",
         "running" => "its release goes on",
+        "shared" => "users are shared with a canary, which is NOT VERIFIED",
         other => return format!("NOT VERIFIED: its release {other}"),
     };
     if serving.brought_back_after.is_empty() {

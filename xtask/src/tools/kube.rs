@@ -22,11 +22,13 @@ use crate::verdict::{NotRun, Unproven};
 pub use access::{Access, Place};
 pub use forward::Forward;
 pub use lines::Lines;
+pub use path::path_of;
 pub use watch::{Change, Watch};
 
 mod access;
 mod forward;
 mod lines;
+mod path;
 mod watch;
 
 /// Under which name we own fields of objects (server-side apply).

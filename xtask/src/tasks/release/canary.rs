@@ -15,9 +15,10 @@ use crate::model::GateReport;
 use crate::release::canary::analysis::{Assessment, Judgement, assess};
 use crate::release::canary::arms::{Question, measure};
 use crate::release::journal::{Entry, Journal, Step};
-use crate::release::manifests::{Filling, Manifests, Prepared, TEMPLATE, TRACK, TRAFFIC, Track, path_of};
+use crate::release::manifests::{Filling, Manifests, Prepared, TEMPLATE, TRACK, TRAFFIC};
+use crate::release::track::Track;
 use crate::tools::cancel::Urgency;
-use crate::tools::kube::Kube;
+use crate::tools::kube::{Kube, path_of};
 use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Work};
 
 /// The port of an arm's Service.
@@ -25,6 +26,12 @@ const ARM_PORT: u16 = 80;
 
 /// How long pods of a comparison may take to be ending once they are not wanted.
 const GONE: Duration = Duration::from_secs(30);
+
+/// How often is looked.
+const LOOKS: Duration = Duration::from_millis(250);
+
+/// How long a Gateway may take to send requests by a route that it has taken.
+const ACTED: Duration = Duration::from_secs(2);
 
 /// Steps of one release send their requests in orders of their own.
 const SEED: u64 = 1947;
@@ -43,15 +50,17 @@ impl Transaction {
                 "a canary needs a verified release beside it: release it once with --strategy rolling".to_owned(),
             ));
         };
-        let baseline =
-            self.book.objects(&stable.id).await?.and_then(|objects| baseline(&objects, &self.release, &stable));
-        let Some(baseline) = baseline else {
-            return Ok(Fate::Failed(format!("the objects of release {} are no longer kept: no baseline", stable.id)));
-        };
         let secret = prepared.configs.iter().find(|name| name.starts_with(&format!("{}-", self.release.secret)));
         let secret = secret.cloned().unwrap_or_default();
         let replicas = self.replicas(Track::of(&stable.track)).await?;
         let route = prepared.objects.iter().find(|object| leads_to(object, &self.release.service)).cloned();
+        // Both arms get users, and as many, or the one that has them would be the slower one. Where a Gateway shares the
+        // traffic, the Service does not.
+        let traffic = if route.is_some() { "none" } else { &stable.track };
+        let kept = self.book.objects(&stable.id).await?;
+        let Some(baseline) = kept.and_then(|objects| baseline(&objects, &self.release, &stable, traffic)) else {
+            return Ok(Fate::Failed(format!("the objects of release {} are no longer kept: no baseline", stable.id)));
+        };
         let shares = self.release.canary_steps.clone();
         for (step, share) in shares.iter().enumerate() {
             let size = size(replicas, *share);
@@ -61,8 +70,7 @@ impl Transaction {
                 commit: chosen.commit.clone(),
                 secret: secret.clone(),
                 track: Track::Canary,
-                // Where a Gateway shares the traffic, the Service does not.
-                traffic: if route.is_some() { "none".to_owned() } else { stable.track.clone() },
+                traffic: traffic.to_owned(),
                 replicas: Some(size),
             };
             let mut canary = manifests.fill(&self.release, &filling);
@@ -79,8 +87,7 @@ impl Transaction {
                 }
             }
             if let Some((route, path)) = route.as_ref().and_then(|route| Some((route, path_of(route)?))) {
-                let canary = Track::Canary.of_workload(&self.release.service);
-                self.kube.apply(&path, &weighed(route, &self.release.service, &canary, *share), true).await?;
+                self.kube.apply(&path, &weighed(route, &self.release.service, *share), true).await?;
             }
             self.step(Step::Verifying, &format!("the canary beside its baseline, {share} %")).await?;
             let report = self.measured(step, shares.len()).await;
@@ -132,13 +139,12 @@ impl Transaction {
             let Some(path) = path_of(route) else { continue };
             if self.kube.get(&path).await?.is_some_and(|live| leads_to(&live, &canary)) {
                 self.kube.apply(&path, route, true).await?;
+                self.taken(&path).await?;
             }
         }
         for track in [Track::Canary, Track::Baseline] {
             let workload = track.of_workload(&self.release.workload);
-            let service = track.of_workload(&self.release.service);
             self.kube.delete(&format!("/apis/apps/v1/namespaces/{namespace}/deployments/{workload}")).await?;
-            self.kube.delete(&format!("/api/v1/namespaces/{namespace}/services/{service}")).await?;
         }
         let label = TRACK.replace('/', "%2F");
         let (canary, baseline) = (Track::Canary.name(), Track::Baseline.name());
@@ -149,10 +155,42 @@ impl Transaction {
                 self.stages.say("pods of a comparison are still there; the cluster is slow to remove them");
                 break;
             }
-            tokio::time::sleep(Duration::from_millis(250)).await;
+            tokio::time::sleep(LOOKS).await;
+        }
+        for track in [Track::Canary, Track::Baseline] {
+            let service = track.of_workload(&self.release.service);
+            self.kube.delete(&format!("/api/v1/namespaces/{namespace}/services/{service}")).await?;
         }
         Ok(())
     }
+
+    /// Waits until every Gateway that has taken a route has taken its newest state, and has had the time to act by it.
+    async fn taken(&self, path: &str) -> Result<(), Unproven> {
+        let begun = std::time::Instant::now();
+        loop {
+            let route = self.kube.get(path).await?.unwrap_or_default();
+            match is_taken(&route) {
+                None => return Ok(()),
+                Some(true) => break,
+                Some(false) if begun.elapsed() > GONE || self.stages.steady().cancel.is_cancelled() => {
+                    self.stages.say("the Gateway has not taken the route back yet; it is slow");
+                    break;
+                }
+                Some(false) => tokio::time::sleep(LOOKS).await,
+            }
+        }
+        tokio::time::sleep(ACTED).await;
+        Ok(())
+    }
+}
+
+/// Whether every Gateway has seen the newest state of a route; `None` where it is none's
+/// (Gateway API, `RouteParentStatus.conditions`).
+fn is_taken(route: &Value) -> Option<bool> {
+    let parents = route["status"]["parents"].as_array().filter(|parents| !parents.is_empty())?;
+    let newest = route["metadata"]["generation"].as_i64();
+    let mut conditions = parents.iter().flat_map(|parent| parent["conditions"].as_array().into_iter().flatten());
+    Some(conditions.all(|condition| condition["observedGeneration"].as_i64() >= newest))
 }
 
 /// Whether a pod is not ending yet: it may get requests.
@@ -229,18 +267,26 @@ fn leads_to(object: &Value, service: &str) -> bool {
     object["kind"] == "HTTPRoute" && backends.any(|backend| backend["name"] == service)
 }
 
-/// The route with `share` percent of what goes to the Service going to the canary's (Gateway API, `HTTPBackendRef.weight`).
-fn weighed(route: &Value, service: &str, canary: &str, share: u8) -> Value {
+/// The route by which the canary gets `share` percent of what the Service and it get, and the baseline as much as the canary
+/// (Gateway API, `HTTPBackendRef.weight`). What a rule sends elsewhere stays the same part of the whole.
+fn weighed(route: &Value, service: &str, share: u8) -> Value {
+    let share = u64::from(share.min(100));
     let mut route = route.clone();
     for rule in route["spec"]["rules"].as_array_mut().into_iter().flatten() {
         let Some(backends) = rule["backendRefs"].as_array_mut() else { continue };
-        let Some(stable) = backends.iter_mut().find(|backend| backend["name"] == service) else { continue };
-        let mut other = stable.clone();
-        stable["weight"] = json!(100 - share.min(100));
-        other["name"] = json!(canary);
-        other["port"] = json!(ARM_PORT);
-        other["weight"] = json!(share.min(100));
-        backends.push(other);
+        let Some(stable) = backends.iter().find(|backend| backend["name"] == service).cloned() else { continue };
+        let weight = |backend: &Value| backend["weight"].as_u64().unwrap_or(1);
+        for backend in backends.iter_mut() {
+            let part = if backend["name"] == service { 100 - share } else { 100 + share };
+            backend["weight"] = json!(weight(backend) * part);
+        }
+        for track in [Track::Canary, Track::Baseline] {
+            let mut arm = stable.clone();
+            arm["name"] = json!(track.of_workload(service));
+            arm["port"] = json!(ARM_PORT);
+            arm["weight"] = json!(weight(&stable) * share);
+            backends.push(arm);
+        }
     }
     route
 }
@@ -251,8 +297,8 @@ fn size(replicas: u64, share: u8) -> u64 {
     (replicas * share).div_ceil(100 - share).max(1)
 }
 
-/// The workload of the verified release under another name, with nobody's traffic.
-fn baseline(objects: &[Value], release: &Release, stable: &Entry) -> Option<Prepared> {
+/// The workload of the verified release under another name; `traffic` is whose requests of users its pods get.
+fn baseline(objects: &[Value], release: &Release, stable: &Entry, traffic: &str) -> Option<Prepared> {
     let workload = Track::of(&stable.track).of_workload(&release.workload);
     let is_it = |object: &&Value| object["kind"] == "Deployment" && object["metadata"]["name"] == *workload;
     let mut object = objects.iter().find(is_it)?.clone();
@@ -261,7 +307,7 @@ fn baseline(objects: &[Value], release: &Release, stable: &Entry) -> Option<Prep
     object["spec"]["selector"]["matchLabels"][TRACK] = json!(Track::Baseline.name());
     let labels = &mut object["spec"]["template"]["metadata"]["labels"];
     labels[TRACK] = json!(Track::Baseline.name());
-    labels[TRAFFIC] = json!("none");
+    labels[TRAFFIC] = json!(traffic);
     // Its pods are not those that serve.
     let template = format!("baseline-{}", stable.template);
     labels[TEMPLATE] = json!(template);
@@ -289,35 +335,56 @@ mod tests {
 
     #[test]
     fn a_gateway_shares_by_weights_and_only_what_goes_to_the_service() {
-        let route = json!({"kind": "HTTPRoute", "spec": {"rules": [
+        let rules = json!([
             {"backendRefs": [{"name": "forge", "port": 8080}]},
             {"backendRefs": [{"name": "docs", "port": 80}]},
-        ]}});
+            {"backendRefs": [{"name": "old", "weight": 3}, {"name": "forge", "port": 8080, "weight": 7}]},
+        ]);
+        let route = json!({"kind": "HTTPRoute", "spec": {"rules": rules}});
         assert!(
             leads_to(&route, "forge") && !leads_to(&route, "redis") && !leads_to(&json!({"kind": "Service"}), "forge")
         );
-        let shared = weighed(&route, "forge", "forge-canary", 10);
-        assert_eq!(
-            shared["spec"]["rules"][0]["backendRefs"],
-            json!([{"name": "forge", "port": 8080, "weight": 90}, {"name": "forge-canary", "port": 80, "weight": 10}])
-        );
+        let weights = |shared: &Value, rule: usize| {
+            let backends = shared["spec"]["rules"][rule]["backendRefs"].as_array().unwrap();
+            let weight = |one: &Value| format!("{}:{} {}", one["name"].as_str().unwrap(), one["port"], one["weight"]);
+            backends.iter().map(weight).collect::<Vec<_>>()
+        };
+        let shared = weighed(&route, "forge", 10);
+        assert_eq!(weights(&shared, 0), ["forge:8080 90", "forge-canary:80 10", "forge-baseline:80 10"]);
         assert_eq!(shared["spec"]["rules"][1], route["spec"]["rules"][1]);
+        let rest = ["old:null 330", "forge:8080 630", "forge-canary:80 70", "forge-baseline:80 70"];
+        assert_eq!(weights(&shared, 2), rest);
     }
 
     #[test]
-    fn the_baseline_is_the_old_version_with_a_name_of_its_own_and_nobodys_traffic() {
+    fn a_route_is_back_when_every_gateway_has_seen_it() {
+        let parent = |seen: i64| json!({"conditions": [{"type": "Accepted", "observedGeneration": seen}]});
+        let route = |parents: Value| json!({"metadata": {"generation": 3}, "status": {"parents": parents}});
+        for (route, expected) in [
+            (json!({"metadata": {"generation": 3}}), None),
+            (route(json!([])), None),
+            (route(json!([parent(3), parent(2)])), Some(false)),
+            (route(json!([parent(3), parent(3)])), Some(true)),
+            (route(json!([{"conditions": [{"type": "Accepted"}]}])), Some(false)),
+        ] {
+            assert_eq!(is_taken(&route), expected, "{route}");
+        }
+    }
+
+    #[test]
+    fn the_baseline_is_the_old_version_with_a_name_of_its_own_and_as_many_users() {
         let release = crate::release::manifests::testing::release();
         let manifests = Manifests::new(crate::release::manifests::testing::objects(), &release).unwrap();
         let filling = Filling { image: "old".into(), traffic: "stable".into(), ..Filling::default() };
         let objects = manifests.fill(&release, &filling).objects;
         let stable = Entry { template: "t".into(), track: "stable".into(), ..Entry::default() };
-        let mut found = baseline(&objects, &release, &stable).unwrap();
+        let mut found = baseline(&objects, &release, &stable, "stable").unwrap();
         sized(&mut found, 2);
         let object = &found.objects[0];
         assert_eq!((&object["metadata"]["name"], &object["spec"]["replicas"]), (&json!("forge-baseline"), &json!(2)));
         assert_eq!(object["spec"]["template"]["spec"]["containers"][0]["image"], "old");
-        assert_eq!(object["spec"]["template"]["metadata"]["labels"][TRAFFIC], "none");
+        assert_eq!(object["spec"]["template"]["metadata"]["labels"][TRAFFIC], "stable");
         assert_eq!(object["spec"]["selector"]["matchLabels"][TRACK], "baseline");
-        assert!(baseline(&[], &release, &stable).is_none());
+        assert!(baseline(&[], &release, &stable, "stable").is_none());
     }
 }

@@ -1,16 +1,17 @@
 //! `deploy ENV`: brings a version to an environment, verified, or brings the last verified one back.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::aside;
 use super::image::{self, Chosen, Question};
-use super::plan::{self, Shown};
+use super::plan;
+use super::planned::{self, Intent, Planned};
 use super::reach::reach;
-use super::restore::refusal;
+use super::restore::traffic;
 use super::stages::Stages;
 use super::transaction::{Fate, Refusal, Transaction};
 use super::verify::Subject;
@@ -22,13 +23,14 @@ use crate::engine::run::Options;
 use crate::event::Events;
 use crate::exit::Code;
 use crate::release::journal::{Entry, Journal, Outcome as Became, Step};
-use crate::release::manifests::{Filling, Manifests, Prepared, Track};
+use crate::release::manifests::{Manifests, Prepared};
 use crate::release::secrets::{self, Named};
+use crate::release::track::Track;
 use crate::tasks::checks::{Checks, Done};
 use crate::tools::cancel::Cancel;
 use crate::tools::github::State;
 use crate::tools::kube::{Kube, Trouble};
-use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Verdict, Work};
+use crate::verdict::{NotRun, Unproven, Verdict};
 
 /// The task's name.
 const TASK: &str = "deploy";
@@ -92,18 +94,6 @@ pub fn refuse(mut stages: Stages, why: &NotRun) -> Done {
     stages.close(Code::DidNotRun)
 }
 
-/// What a release is made of, planned.
-struct Planned {
-    manifests: Manifests,
-    values: BTreeMap<String, String>,
-    chosen: Chosen,
-    journal: Journal,
-    strategy: Strategy,
-    track: Track,
-    take_over: bool,
-    shown: String,
-}
-
 async fn begin(
     mut stages: Stages,
     kube: Kube,
@@ -120,18 +110,25 @@ async fn begin(
     if report.verdict != Verdict::Pass {
         return Ok(stop(stages, "the image was refused", Code::Passed));
     }
-    let mut planned = None;
+    let mut made = None;
     let strategy = args.strategy.unwrap_or(release.strategy);
     let to_come: Vec<String> = gates(args, &release).into_iter().map(|gate| gate.id).collect();
+    let intent = Intent {
+        environment: &environment,
+        release: &release,
+        chosen: &chosen,
+        strategy,
+        take_over: args.take_over,
+        to_come: &to_come,
+    };
     let report = stages
         .run("deploy/plan", async |session| {
-            let (outcome, found) =
-                look(&session, &kube, &environment, &release, &chosen, strategy, args.take_over, &to_come).await?;
-            planned = Some(found);
+            let (outcome, found) = planned::look(&session, &kube, &intent).await?;
+            made = Some(found);
             Ok(outcome)
         })
         .await;
-    let Some(planned) = planned else { return Ok(stop(stages, "there is no plan", Code::Passed)) };
+    let Some(planned) = made else { return Ok(stop(stages, "there is no plan", Code::Passed)) };
     stages.say(&planned.shown);
     if report.verdict != Verdict::Pass {
         return Ok(stop(stages, "the plan was refused", Code::Passed));
@@ -178,91 +175,6 @@ fn stop(mut stages: Stages, why: &str, code: Code) -> Done {
     stages.close(code)
 }
 
-/// Renders, fills, asks the API whether it would take it, and shows the difference.
-#[allow(clippy::too_many_arguments, reason = "each is another thing that a plan is made of")]
-async fn look(
-    session: &crate::engine::session::Session,
-    kube: &Kube,
-    environment: &Environment,
-    release: &Release,
-    chosen: &Chosen,
-    strategy: Strategy,
-    take_over: bool,
-    to_come: &[String],
-) -> Result<(Outcome, Planned), Unproven> {
-    let manifests = plan::render(session, release).await?;
-    let values = plan::values(session, environment)?;
-    let namespace = kube.get(&format!("/api/v1/namespaces/{}", release.namespace)).await?;
-    let book = crate::release::book::Book::open(kube, &release.namespace);
-    let journal = if namespace.is_some() { book.journal().await? } else { Journal::default() };
-    let serving = journal.last_verified().map(|entry| Track::of(&entry.track));
-    let track = match (strategy, serving) {
-        (Strategy::BlueGreen, Some(serving)) => serving.other(),
-        (Strategy::BlueGreen, None) => Track::Blue,
-        (_, Some(serving)) => serving,
-        (_, None) => Track::Stable,
-    };
-    let key = secrets::known_key(kube, &release.namespace).await?.unwrap_or_default();
-    let used = journal.last_verified().and_then(|entry| {
-        entry
-            .configs
-            .iter()
-            .find(|name| !release.secret.is_empty() && name.starts_with(&format!("{}-", release.secret)))
-    });
-    let named = plan::secret(kube, release, &values, used.map(String::as_str), key).await?;
-    let prepared = manifests.fill(release, &filling(chosen, &named.name, track));
-    let (mut findings, mut lines) = (Vec::new(), vec!["everything is new".to_owned()]);
-    if namespace.is_some() {
-        findings = plan::refusals(kube, &prepared, take_over).await?;
-        let workload = format!("/apis/apps/v1/namespaces/{}/deployments/{}", release.namespace, prepared.workload);
-        findings.extend(plan::paused(kube.get(&workload).await?.as_ref()));
-        if findings.is_empty() {
-            lines = plan::difference(session, kube, &prepared).await?;
-        }
-    }
-    findings.extend(plan::nothing_beside(strategy, &journal));
-    let before = journal.last_verified().map(|entry| format!("{} ({})", entry.image, entry.id)).unwrap_or_default();
-    let lost = match journal.last_verified() {
-        Some(entry) => refusal(entry, &book.gone(entry).await?, book.objects(&entry.id).await?.as_deref(), release),
-        None => None,
-    };
-    let lost = lost.map(|why| why.reason).unwrap_or_default();
-    if !lost.is_empty() {
-        findings.push(Finding::new("no-way-back", Severity::Info, format!("this release cannot be undone: {lost}")));
-    }
-    let shown = Shown {
-        environment: &environment.name,
-        strategy: strategy.name(),
-        image: &chosen.image,
-        commit: &chosen.commit,
-        before: &before,
-        lost: &lost,
-        difference: &lines,
-        secret: &named,
-        gates: to_come.iter().skip(2).map(String::as_str).collect(),
-    };
-    let shown = shown.to_string();
-    let outcome = Outcome::Ran(Evidence {
-        work: Work::new(prepared.objects.len() as u64, "objects"),
-        declared: None,
-        findings,
-        artifacts: vec![],
-        fix: "mend the objects, or take a field over by --take-over".to_owned(),
-    });
-    Ok((outcome, Planned { manifests, values, chosen: chosen.clone(), journal, strategy, track, take_over, shown }))
-}
-
-fn filling(chosen: &Chosen, secret: &str, track: Track) -> Filling {
-    Filling {
-        image: chosen.image.clone(),
-        commit: chosen.commit.clone(),
-        secret: secret.to_owned(),
-        track,
-        traffic: track.name().to_owned(),
-        replicas: None,
-    }
-}
-
 /// Under the lock.
 async fn transact(mut transaction: Transaction, planned: Planned, args: &DeployArgs) -> Result<Done> {
     if let Err(trouble) = make_namespace(&transaction, &planned.manifests).await {
@@ -278,25 +190,25 @@ async fn transact(mut transaction: Transaction, planned: Planned, args: &DeployA
         Err(Refusal::Unproven(Unproven::NotRun(why))) => return Ok(refuse(transaction.stages, &why)),
         Err(Refusal::Unproven(Unproven::Defect(error))) => return Err(error),
     }
-    let journal = match transaction.journal().await {
-        Ok(journal) => journal,
+    let journal = match still(&transaction, &planned).await {
+        Ok(Some(journal)) => journal,
+        Ok(None) => {
+            transaction.stages.say("somebody else has released since the plan was made; look at it again");
+            return Ok(transaction.close(Code::Failed).await);
+        }
         Err(Unproven::NotRun(why)) => {
             transaction.stages.say(&why.reason);
             return Ok(transaction.close(Code::DidNotRun).await);
         }
         Err(Unproven::Defect(error)) => return Err(error),
     };
-    let known = |journal: &Journal| journal.last_verified().map(|entry| entry.id.clone());
-    if known(&journal) != known(&planned.journal) {
-        transaction.stages.say("somebody else has released since the plan was made; look at it again");
-        return Ok(transaction.close(Code::Failed).await);
-    }
     let back_to = journal.last_verified().cloned();
+    let is_unfinished = journal.entries.iter().any(|entry| entry.outcome == Became::Running && entry.has_applied());
     match go(&mut transaction, &planned, &journal).await {
         Ok(Fate::Good) => accept(transaction).await,
         Ok(Fate::Lost(why)) => Ok(transaction.abandon(Code::DidNotRun, &why)),
-        // Before anything was applied nothing is restored (R40).
-        Ok(cause) if !transaction.entry.has_applied() => {
+        // Before anything was applied nothing is restored (R40), by this one or by one that was killed.
+        Ok(cause) if !transaction.entry.has_applied() && !is_unfinished => {
             let (became, why, code) = match cause {
                 Fate::Stopped => (Became::Interrupted, "stopped by a signal".to_owned(), Code::Interrupted),
                 Fate::Failed(why) => (Became::Failed, why, Code::Failed),
@@ -325,6 +237,16 @@ async fn transact(mut transaction: Transaction, planned: Planned, args: &DeployA
         },
         Err(error) => Err(error),
     }
+}
+
+/// The journal, where it is still the one that the plan was made by: whoever had the lock before us may have released, or
+/// have been killed after the Service was moved to the Deployment that this release would change.
+async fn still(transaction: &Transaction, planned: &Planned) -> Result<Option<Journal>, Unproven> {
+    let journal = transaction.journal().await?;
+    let known = |journal: &Journal| journal.last_verified().map(|entry| entry.id.clone());
+    let is_beside = journal.last_verified().is_some_and(|entry| Track::of(&entry.track) != planned.track);
+    let is_used = is_beside && traffic(&transaction.kube, &transaction.release).await? == Some(planned.track);
+    Ok((known(&journal) == known(&planned.journal) && !is_used).then_some(journal))
 }
 
 /// The namespace comes first: lock and journal lie in it.
@@ -377,21 +299,21 @@ async fn forward(transaction: &mut Transaction, planned: &Planned, journal: &Jou
     transaction.step(Step::Applying, &prepared.workload).await?;
     transaction.remove_arms(&prepared.objects).await?;
     transaction.retire(journal).await?;
-    let least = planned.manifests.least_replicas(&transaction.release);
+    // Users are moved to what is verified alone: by a blue-green release, and back from where a killed one has left them.
+    let serving = traffic(&transaction.kube, &transaction.release).await?.unwrap_or(planned.track);
+    let is_second = serving != planned.track;
+    transaction.capacity = transaction.replicas(serving).await?;
     if planned.strategy == Strategy::Canary {
         match transaction.compare(&planned.manifests, &planned.chosen, journal, &prepared).await? {
             Fate::Good => {}
             fate => return Ok(fate),
         }
     }
-    let beside_it = journal.last_verified().filter(|_| planned.strategy == Strategy::BlueGreen).cloned();
-    let is_second = beside_it.is_some();
-    let least = match &beside_it {
-        // All the traffic comes at once.
-        Some(stable) => least.max(transaction.replicas(Track::of(&stable.track)).await?),
-        None => least,
-    };
-    let first = if is_second { beside(transaction, &prepared) } else { prepared.clone() };
+    // All the traffic comes at once, from another Deployment or from the arms of a canary, under which the autoscaler may have
+    // taken pods away.
+    let least = planned.manifests.least_replicas(&transaction.release).max(transaction.capacity);
+    let service = transaction.release.service.clone();
+    let first = if is_second { aside::with_preview(&prepared, &service, planned.track) } else { prepared.clone() };
     transaction.step(Step::Watching, &prepared.workload).await?;
     let report = transaction.roll_out("rollout", &first, least, planned.take_over).await;
     let fate = Fate::of(&report, transaction.stages.is_stopped());
@@ -435,27 +357,7 @@ async fn prepare(transaction: &mut Transaction, planned: &Planned) -> Result<Pre
         named = plan::secret(&kube, &release, &planned.values, None, key).await?;
         transaction.make_secret(&named.name, &planned.values).await?;
     }
-    Ok(planned.manifests.fill(&release, &filling(&planned.chosen, &named.name, planned.track)))
-}
-
-/// The objects without the Service that users reach, and with one that leads to the new Deployment alone.
-fn beside(transaction: &Transaction, prepared: &Prepared) -> Prepared {
-    let mut prepared = prepared.clone();
-    let (service, preview) = (transaction.release.service.clone(), transaction.preview());
-    for object in &mut prepared.objects {
-        if object["kind"] == "Service" && object["metadata"]["name"] == *service {
-            object["metadata"]["name"] = json!(preview);
-            if let Some(spec) = object["spec"].as_object_mut() {
-                // An address or a port of its own belongs to the one that users reach.
-                spec.remove("loadBalancerIP");
-                spec.insert("type".to_owned(), json!("ClusterIP"));
-                for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-                    port.as_object_mut().map(|port| port.remove("nodePort"));
-                }
-            }
-        }
-    }
-    prepared
+    Ok(planned.fill(&release, &named.name))
 }
 
 /// The journal first; what cannot be told to others is a warning from then on.

@@ -104,8 +104,9 @@ pub async fn choose(session: &Session, question: &Question<'_>, chosen: &mut Cho
                 checks.found("branch", "other-commit", why);
             }
         }
-        if question.asked == Asked::Head {
-            of_this_checkout(session, &chosen.commit, &mut checks).await?;
+        match question.asked {
+            Asked::Head => of_this_checkout(session, &chosen.commit, &mut checks).await?,
+            Asked::Image(_) | Asked::Version(_) => of_the_branch(session, question.release, &mut checks).await?,
         }
     }
     chosen.waived = checks.waived;
@@ -202,6 +203,22 @@ async fn of_this_checkout(session: &Session, commit: &str, checks: &mut Checks<'
         let message =
             format!("the image is of `{commit}`, and this checkout, whose objects are released, is of another source");
         checks.found("clean", "other-checkout", message);
+    }
+    Ok(())
+}
+
+/// Whether the objects, which are of this checkout whatever the image is of, are on the branch that this environment is
+/// released from: nobody has reviewed others.
+async fn of_the_branch(session: &Session, release: &Release, checks: &mut Checks<'_>) -> Result<(), Unproven> {
+    checks.count += 1;
+    let is_on_it = match head(session, &release.branch).await? {
+        Some(head) => git(session, &["merge-base", "--is-ancestor", "HEAD", &head]).await?.is_some(),
+        None => false,
+    };
+    if !is_on_it {
+        let branch = &release.branch;
+        let message = format!("this checkout, whose objects are released, is not on the branch `{branch}`");
+        checks.found("branch", "other-checkout", message);
     }
     Ok(())
 }

@@ -14,12 +14,14 @@ use crate::exit::UsageError;
 use crate::tools::reference::{Reference, Subject};
 use image::Asked;
 
+mod aside;
 mod canary;
 pub mod deploy;
 mod image;
 mod observer;
 mod others;
 mod plan;
+mod planned;
 pub mod reach;
 pub mod rehearse;
 mod restore;

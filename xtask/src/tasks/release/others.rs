@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::release::manifests::{Prepared, path_of};
-use crate::tools::kube::{Kube, Trouble};
+use crate::release::manifests::Prepared;
+use crate::tools::kube::{Kube, Trouble, path_of};
 use crate::verdict::{Finding, Severity};
 
 /// Between two looks.

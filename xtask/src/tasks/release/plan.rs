@@ -7,9 +7,9 @@ use serde_json::Value;
 use crate::config::{Environment, Release, Strategy};
 use crate::engine::session::Session;
 use crate::release::journal::Journal;
-use crate::release::manifests::{Manifests, Prepared, path_of};
+use crate::release::manifests::{Manifests, Prepared};
 use crate::release::secrets::{self, Named};
-use crate::tools::kube::{Kube, MANAGER, Trouble};
+use crate::tools::kube::{Kube, MANAGER, Trouble, path_of};
 use crate::verdict::{Finding, NotRun, Severity, Unproven};
 
 /// How many lines of a difference are shown; the log has them all.
@@ -80,9 +80,9 @@ pub async fn secret(
 
 /// What of the objects the API would not take: a field that somebody else owns, an object that is not valid. Nothing is
 /// changed.
-pub async fn refusals(kube: &Kube, prepared: &Prepared, force: bool) -> Result<Vec<Finding>, Trouble> {
+pub async fn refusals(kube: &Kube, objects: &[Value], force: bool) -> Result<Vec<Finding>, Trouble> {
     let mut findings = Vec::new();
-    for object in &prepared.objects {
+    for object in objects {
         let Some(path) = path_of(object) else { continue };
         match kube.apply(&format!("{path}?dryRun=All"), object, force).await {
             Ok(_) => {}

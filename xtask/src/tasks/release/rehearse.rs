@@ -22,7 +22,7 @@ use crate::engine::gate::Gate;
 use crate::engine::run::Options;
 use crate::engine::session::Session;
 use crate::event::Events;
-use crate::exit::Code;
+use crate::exit::{Code, UsageError};
 use crate::model::Report;
 use crate::release::book::Book;
 use crate::release::faults::{self, Fault, Subject};
@@ -56,11 +56,15 @@ const LOAD: &str = "rehearsal";
 /// A variable that fills the Secret of a rehearsal, and what it holds.
 const FILLED: (&str, &str) = ("FORGE_REHEARSAL", "nobody-has-to-keep-this-one");
 
-/// The gates of a rehearsal.
-pub fn gates(ctx: &Ctx, args: &DeployArgs, environment: &Environment) -> Vec<Gate> {
+/// The gates of a rehearsal. A fault that nobody knows would be planted nowhere, and be missed by nobody.
+pub fn gates(ctx: &Ctx, args: &DeployArgs, environment: &Environment) -> Result<Vec<Gate>> {
     let again = again(args);
-    let faults =
-        faults::all(&subject(ctx, environment, "")).into_iter().filter(|fault| is_asked(args, environment, fault));
+    let all = faults::all(&subject(ctx, environment, ""));
+    if let Some(unknown) = args.faults.iter().find(|name| all.iter().all(|fault| fault.name != **name)) {
+        let names: Vec<&str> = all.iter().map(|fault| fault.name).collect();
+        return Err(UsageError(format!("no fault `{unknown}`; there are {}", names.join(", "))).into());
+    }
+    let faults = all.into_iter().filter(|fault| is_asked(args, environment, fault));
     let named = faults.map(|fault| gate(&format!("rehearse/{}", fault.name), "checks", "kubectl", &again));
     let mut gates = vec![
         gate("rehearse/cluster", "clusters", "kubectl", &again),
@@ -68,7 +72,7 @@ pub fn gates(ctx: &Ctx, args: &DeployArgs, environment: &Environment) -> Vec<Gat
     ];
     gates.extend(named);
     gates.push(gate("rehearse/first", "checks", "kubectl", &again));
-    gates
+    Ok(gates)
 }
 
 /// Those that are named; else the eight of every rehearsal, or all. Without a load nobody would see what only a load shows.
@@ -105,7 +109,7 @@ pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, args: &Deploy
     let real = environment(ctx, &args.environment)?;
     let all = Environment::all(&ctx.config_dir)?;
     let checks =
-        Checks { task: "deploy", gates: gates(ctx, args, &real), left_out: vec![], options: Options::default() };
+        Checks { task: "deploy", gates: gates(ctx, args, &real)?, left_out: vec![], options: Options::default() };
     let mut stages = Stages::open(ctx, cancel, events, &checks).await?;
     let mut stage = None;
     let report = stages

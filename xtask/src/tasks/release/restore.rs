@@ -4,12 +4,15 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::aside;
 use super::transaction::{Fate, Transaction, scale};
 use super::verify::Subject;
 use crate::config::Release;
 use crate::exit::Code;
 use crate::release::journal::{Entry, Journal, Outcome, Step};
-use crate::release::manifests::{Prepared, TEMPLATE, TRAFFIC, Track};
+use crate::release::manifests::{Prepared, TEMPLATE, TRAFFIC};
+use crate::release::track::Track;
+use crate::tools::kube::{Kube, Trouble, path_of};
 use crate::verdict::{NotRun, Unproven};
 
 /// How a way back ended.
@@ -80,6 +83,12 @@ impl Transaction {
                 if let Err(Unproven::NotRun(why)) = self.put_aside(entry).await {
                     self.stages.say(format!("what is left of the release was not put aside: {}", why.reason));
                 }
+                if let Err(Unproven::NotRun(why)) = self.remove_added(entry).await {
+                    self.stages.say(format!("what the release has added was not removed: {}", why.reason));
+                }
+                if let Err(Unproven::NotRun(why)) = self.tidy().await {
+                    self.stages.say(format!("older releases were not tidied: {}", why.reason));
+                }
                 Restored::Healthy(entry.id.clone())
             }
             Ok(Fate::Stopped) | Err(Fate::Stopped) => Restored::Stopped,
@@ -100,18 +109,22 @@ impl Transaction {
         if let Some(why) = mismatch(entry, &objects, &self.release) {
             return Err(Fate::Failed(why));
         }
-        // A canary has a share of the traffic, which is none of what is brought back.
-        self.remove_arms(&objects).await?;
         let workload = Track::of(&entry.track).of_workload(&self.release.workload);
-        let mut least = least_replicas(&objects, &workload);
+        let mut least = least_replicas(&objects, &workload).max(self.capacity);
+        // What the arms of a canary have carried comes back to it at once; its autoscaler may have taken pods away.
+        self.refill(&objects, &workload).await?;
+        // A canary has a share of the traffic, which is none of what is brought back.
+        let added = self.book.objects(&self.entry.id).await?.unwrap_or_default();
+        let routes = added.into_iter().filter(|object| objects.iter().all(|kept| !is_same(kept, object)));
+        self.remove_arms(&objects.iter().cloned().chain(routes).collect::<Vec<_>>()).await?;
         let prepared = Prepared { objects, template: entry.template.clone(), workload, configs: entry.configs.clone() };
-        let leads_to = self.traffic().await?;
+        let leads_to = traffic(&self.kube, &self.release).await.map_err(Unproven::from)?;
         let moves = leads_to.filter(|track| *track != Track::of(&entry.track));
         if let Some(serving) = moves {
             // All the traffic comes at once, and none before there are pods for it: this Deployment may be gone, or have
             // been scaled to nothing.
             least = least.max(self.replicas(serving).await?);
-            let pods = without_service(&prepared, &self.release.service);
+            let pods = aside::without_users(&prepared, &self.release.service);
             let report = self.roll_out(part, &pods, least, true).await;
             let fate = Fate::of(&report, self.stages.is_stopped());
             if fate != Fate::Good {
@@ -137,14 +150,6 @@ impl Transaction {
         Ok(self.verify(&subject, &suffix).await)
     }
 
-    /// Which Deployment the Service leads to now; `None` where there is no Service, or one that is not ours.
-    pub async fn traffic(&self) -> Result<Option<Track>, Unproven> {
-        let path = format!("/api/v1/namespaces/{}/services/{}", self.release.namespace, self.release.service);
-        let service = self.kube.get(&path).await?;
-        let name = service.as_ref().and_then(|service| service["spec"]["selector"][TRAFFIC].as_str());
-        Ok(name.map(Track::of))
-    }
-
     /// What a failed release has left beside the one that serves: a second Deployment is scaled to nothing, so that its
     /// objects can be looked at.
     async fn put_aside(&mut self, serving: &Entry) -> Result<(), Unproven> {
@@ -153,6 +158,56 @@ impl Transaction {
         }
         let workload = Track::of(&self.entry.track).of_workload(&self.release.workload);
         self.scale_down(&workload).await?;
+        Ok(())
+    }
+
+    /// Removes what no release that is kept needs: failed ones alone would fill the namespace.
+    async fn tidy(&self) -> Result<(), Unproven> {
+        let journal = self.journal().await?;
+        self.book.tidy(&journal.kept(self.release.keep)).await?;
+        Ok(())
+    }
+
+    /// As many pods as served when this release began, where an autoscaler moves their number and has taken some away.
+    async fn refill(&self, objects: &[Value], workload: &str) -> Result<(), Unproven> {
+        let is_it = |object: &&Value| object["kind"] == "Deployment" && object["metadata"]["name"] == workload;
+        let is_fixed = objects.iter().find(is_it).is_none_or(|object| object["spec"].get("replicas").is_some());
+        let path = format!("/apis/apps/v1/namespaces/{}/deployments/{workload}", self.release.namespace);
+        let Some(live) = self.kube.get(&path).await?.filter(|_| !is_fixed) else { return Ok(()) };
+        if live["spec"]["replicas"].as_u64().is_some_and(|replicas| replicas > 0 && replicas < self.capacity) {
+            scale(&self.kube, &path, self.capacity).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the objects that releases since then, failed and killed ones too, have made and that what is brought back does
+    /// not have: a second workload of the bad version would go on with its work.
+    pub async fn remove_added(&self, restored: &Entry) -> Result<(), Unproven> {
+        let Some(kept) = self.book.objects(&restored.id).await? else { return Ok(()) };
+        let journal = self.journal().await?;
+        let later = journal.entries.iter().rev().take_while(|entry| entry.id != restored.id);
+        let ids: Vec<&str> = later.map(|entry| entry.id.as_str()).collect();
+        let mut gone: Vec<String> = Vec::new();
+        for id in ids {
+            for object in self.book.objects(id).await?.unwrap_or_default() {
+                let Some(path) = path_of(&object).filter(|path| !gone.contains(path)) else { continue };
+                if kept.iter().any(|known| is_same(known, &object)) || stays_to_be_looked_at(&object, &self.release) {
+                    continue;
+                }
+                let Some(live) = self.kube.get(&path).await? else { continue };
+                if was_made_since(&live, &restored.ended) {
+                    self.kube.delete(&path).await?;
+                    let (kind, name) = (&object["kind"], &object["metadata"]["name"]);
+                    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                    self.stages.say(format!(
+                        "{} `{}`, which release {id} had added, is removed",
+                        text(kind),
+                        text(name)
+                    ));
+                }
+                gone.push(path);
+            }
+        }
         Ok(())
     }
 
@@ -165,7 +220,11 @@ impl Transaction {
         }
         let namespace = self.release.namespace.clone();
         // Where a release was killed after it had moved the Service, users are not where the journal has them.
-        let used = [Some(Track::of(&serving.track)), Some(Track::of(&self.entry.track)), self.traffic().await?];
+        let used = [
+            Some(Track::of(&serving.track)),
+            Some(Track::of(&self.entry.track)),
+            traffic(&self.kube, &self.release).await?,
+        ];
         for track in [Track::Stable, Track::Blue, Track::Green] {
             if used.contains(&Some(track)) {
                 continue;
@@ -175,11 +234,13 @@ impl Transaction {
             if self.kube.get(&deployment).await?.is_none() {
                 continue;
             }
-            let service = track.of_workload(&self.release.service);
+            let preview = track.preview_of(&self.release.service);
+            let preview = format!("/api/v1/namespaces/{namespace}/services/{preview}");
             let scaler = format!("/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers/{workload}");
             self.kube.delete(&scaler).await?;
-            if track != Track::Stable {
-                self.kube.delete(&format!("/api/v1/namespaces/{namespace}/services/{service}")).await?;
+            // Of its name there may be one that is somebody else's.
+            if self.kube.get(&preview).await?.is_some_and(|found| found["spec"]["selector"][TRAFFIC] == track.name()) {
+                self.kube.delete(&preview).await?;
             }
             self.kube.delete(&deployment).await?;
             self.stages.say(format!("{workload}, which was kept for a way back, is removed"));
@@ -223,6 +284,40 @@ impl Transaction {
     }
 }
 
+/// Whether two objects are states of the same one.
+fn is_same(one: &Value, other: &Value) -> bool {
+    let meta = |object: &Value, field: &str| object["metadata"][field].clone();
+    one["kind"] == other["kind"] && ["namespace", "name"].iter().all(|field| meta(one, field) == meta(other, field))
+}
+
+/// What a way back leaves though a failed release has made it: the Deployment itself, which is scaled to nothing, what holds
+/// data, and settings, which go when nobody names them.
+fn stays_to_be_looked_at(object: &Value, release: &Release) -> bool {
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let tracks = [Track::Stable, Track::Blue, Track::Green];
+    let is_workload = tracks.iter().any(|track| track.of_workload(&release.workload) == name);
+    match object["kind"].as_str() {
+        Some("Deployment" | "HorizontalPodAutoscaler") => is_workload,
+        Some("Service") => name == release.service,
+        Some("Namespace" | "PersistentVolumeClaim" | "ConfigMap" | "Secret") | None => true,
+        Some(_) => false,
+    }
+}
+
+/// Whether an object was made after a time; where that cannot be told it was not.
+fn was_made_since(live: &Value, time: &str) -> bool {
+    let at = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
+    let made = live["metadata"]["creationTimestamp"].as_str().and_then(at);
+    made.zip(at(time)).is_some_and(|(made, time)| made > time)
+}
+
+/// Which Deployment the Service leads to now; `None` where there is no Service, or one that is not ours.
+pub async fn traffic(kube: &Kube, release: &Release) -> Result<Option<Track>, Trouble> {
+    let service = kube.get(&format!("/api/v1/namespaces/{}/services/{}", release.namespace, release.service)).await?;
+    let name = service.as_ref().and_then(|service| service["spec"]["selector"][TRAFFIC].as_str());
+    Ok(name.map(Track::of))
+}
+
 /// The ReplicaSet of the workload with ready pods of a template that is not among the `known`.
 fn stranger(sets: &[Value], workload: &str, known: &[&str]) -> Option<String> {
     let is_ours = |set: &&Value| {
@@ -234,13 +329,6 @@ fn stranger(sets: &[Value], workload: &str, known: &[&str]) -> Option<String> {
     let serves = |set: &&Value| set["status"]["readyReplicas"].as_u64().unwrap_or(0) > 0;
     let found = sets.iter().find(|set| is_ours(set) && serves(set) && !is_known(set))?;
     Some(found["metadata"]["name"].as_str().unwrap_or_default().to_owned())
-}
-
-/// Everything but the Service, which would move the traffic at once.
-fn without_service(prepared: &Prepared, service: &str) -> Prepared {
-    let mut prepared = prepared.clone();
-    prepared.objects.retain(|object| object["kind"] != "Service" || object["metadata"]["name"] != service);
-    prepared
 }
 
 fn restored(fate: Fate) -> Restored {
@@ -391,15 +479,44 @@ mod tests {
     }
 
     #[test]
-    fn the_service_is_moved_apart_and_the_fewest_pods_are_those_of_the_workloads_own_autoscaler() {
+    fn a_way_back_removes_what_was_added_and_leaves_what_holds_data_or_is_to_be_looked_at() {
+        let object = |kind: &str, name: &str| json!({"kind": kind, "metadata": {"name": name, "namespace": "n"}});
+        let release = testing::release();
+        for (kind, name, stays) in [
+            ("Deployment", "forge-blue", true),
+            ("HorizontalPodAutoscaler", "forge-blue", true),
+            ("Deployment", "worker", false),
+            ("HorizontalPodAutoscaler", "worker", false),
+            ("Service", "forge", true),
+            ("Service", "worker", false),
+            ("CronJob", "nightly", false),
+            ("NetworkPolicy", "forge", false),
+            ("PersistentVolumeClaim", "data", true),
+            ("ConfigMap", "settings-1", true),
+        ] {
+            assert_eq!(stays_to_be_looked_at(&object(kind, name), &release), stays, "{kind} {name}");
+        }
+        assert!(
+            is_same(&object("Job", "a"), &object("Job", "a")) && !is_same(&object("Job", "a"), &object("Job", "b"))
+        );
+        let live = |at: &str| json!({"metadata": {"creationTimestamp": at}});
+        for (made, ended, expected) in [
+            ("2026-03-01T10:00:01Z", "2026-03-01T10:00:00Z", true),
+            // Somebody's own, which the release has only changed.
+            ("2026-03-01T09:59:59Z", "2026-03-01T10:00:00Z", false),
+            ("2026-03-01T10:00:01Z", "", false),
+        ] {
+            assert_eq!(was_made_since(&live(made), ended), expected, "{made} {ended}");
+        }
+    }
+
+    #[test]
+    fn the_fewest_pods_are_those_of_the_workloads_own_autoscaler() {
         let (_, mut objects) = kept();
         objects.insert(
             0,
             json!({"kind": "HorizontalPodAutoscaler", "spec": {"minReplicas": 7, "scaleTargetRef": {"name": "redis"}}}),
         );
         assert_eq!((least_replicas(&objects, "forge"), least_replicas(&objects, "other")), (3, 1));
-        let prepared = Prepared { objects, ..Prepared::default() };
-        let kinds = |prepared: &Prepared| prepared.objects.iter().filter(|one| one["kind"] == "Service").count();
-        assert_eq!((kinds(&prepared), kinds(&without_service(&prepared, "forge"))), (1, 0));
     }
 }

@@ -241,6 +241,9 @@ async fn transact(mut transaction: Transaction, target: &Entry, args: &RollbackA
         Ok(Fate::Good) => {
             transaction.entry.restored.clone_from(&target.id);
             transaction.stages.go_back();
+            if let Err(why) = transaction.remove_added(target).await {
+                transaction.stages.say(format!("what later releases have added was not removed: {}", reason(why)));
+            }
             if let Err(why) = transaction.conclude(Became::Verified, "").await {
                 return Ok(transaction.abandon(Code::DidNotRun, &reason(why)));
             }

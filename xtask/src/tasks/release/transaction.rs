@@ -22,13 +22,13 @@ use crate::release::diagnosis;
 use crate::release::hold::{self, Attempt, Lock};
 use crate::release::journal::{Entry, Journal, Outcome as Became, Step, StepTaken, Verdicted};
 use crate::release::lock::Holder;
-use crate::release::manifests::{Prepared, path_of};
+use crate::release::manifests::Prepared;
 use crate::release::rollout::{Limits, State, Target};
 use crate::release::secrets;
 use crate::release::watch;
 use crate::tools::cancel::Urgency;
 use crate::tools::git;
-use crate::tools::kube::{Kube, Trouble};
+use crate::tools::kube::{Kube, Trouble, path_of};
 use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Verdict, Work};
 
 /// What became of a stage, as far as the release is concerned.
@@ -94,6 +94,8 @@ pub struct Transaction {
     pub again: String,
     /// When objects were applied last, by the cluster's clock.
     pub since: OffsetDateTime,
+    /// How many pods served when it began; 0 before that is known.
+    pub capacity: u64,
     lock: Option<Lock>,
 }
 
@@ -120,7 +122,7 @@ impl Transaction {
         let kube = kube.patient(release.lock);
         let book = Book::open(&kube, &release.namespace);
         let since = kube.now();
-        Self { environment, release, kube, book, stages, entry, task, again, since, lock: None }
+        Self { environment, release, kube, book, stages, entry, task, again, since, capacity: 0, lock: None }
     }
 
     /// The id of a gate of ours.

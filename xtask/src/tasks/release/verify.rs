@@ -9,8 +9,9 @@ use time::OffsetDateTime;
 use super::transaction::{Fate, Transaction, decides_nothing};
 use crate::config::VerifyAt;
 use crate::release::endpoints::{self, Way};
-use crate::release::manifests::{TEMPLATE, Track};
+use crate::release::manifests::TEMPLATE;
 use crate::release::rollout::{Limits, Seen, State, Target};
+use crate::release::track::Track;
 use crate::release::watch::{self, Watched};
 use crate::tasks::{perf, smoke};
 use crate::tools::cancel::Urgency;
@@ -73,7 +74,14 @@ impl Transaction {
         let mut switch = self.stages.switch();
         let mut has_moved = false;
         while begun.elapsed() < SETTLES {
-            let wait = match self.way(subject).await.ok()? {
+            let way = match self.way(subject).await {
+                Ok(way) => way,
+                Err(trouble) => {
+                    self.stages.say(format!("asked before it is known that the Service leads to it alone: {trouble}"));
+                    return None;
+                }
+            };
+            let wait = match way {
                 Way::Settled if !has_moved => return None,
                 Way::Settled | Way::Moving => NODES,
                 Way::Mixed => LOOKS,
@@ -87,6 +95,7 @@ impl Transaction {
                 return None;
             }
         }
+        self.stages.say(format!("after {} s the Service leads to other pods as well", SETTLES.as_secs()));
         None
     }
 
@@ -231,13 +240,12 @@ impl Transaction {
         if subject.serves && self.release.verify_at == VerifyAt::Url {
             return Ok(Address { url: self.environment.url.clone(), _open: None });
         }
-        let name = if subject.serves { self.release.service.clone() } else { self.preview() };
+        let name = if subject.serves {
+            self.release.service.clone()
+        } else {
+            Track::of(&self.entry.track).preview_of(&self.release.service)
+        };
         service(&self.kube, &self.release.namespace, &name).await
-    }
-
-    /// The Service that leads to a Deployment which does not serve yet.
-    pub fn preview(&self) -> String {
-        format!("{}-{}", self.release.service, Track::of(&self.entry.track).name())
     }
 }
 

@@ -5,6 +5,7 @@ use xtask::verdict::Verdict;
 
 use super::run::Ended;
 use super::site::{Plan, Site};
+use crate::support::Project;
 
 /// What a machine bears on which much else is going on: no load, and time.
 const SHORT: &str = "[rehearsal]\npull = \"5s\"\nunschedulable = \"60s\"\nlock = \"5s\"\nload = \"0s\"";
@@ -32,6 +33,17 @@ fn left(site: &Site, said: &str) -> Vec<String> {
     let names = all["items"].as_array().unwrap().iter().filter(stays);
     let names = names.map(|space| space["metadata"]["name"].as_str().unwrap().to_owned());
     names.filter(|name| name.starts_with("rehearsal-") && said.contains(name.trim_end_matches("-first"))).collect()
+}
+
+#[test]
+fn a_fault_that_nobody_knows_is_no_rehearsal() {
+    let project = Project::ours();
+    for more in [&["--dry-run"][..], &[]] {
+        let ran = project.xtask(&[&["deploy", "staging", "--rehearse", "--fault", "crush"], more].concat());
+        ran.assert_code(2);
+        assert!(ran.stderr.contains("no fault `crush`") && ran.stderr.contains("crash"), "{}", ran.stderr);
+    }
+    project.xtask(&["deploy", "staging", "--rehearse", "--fault", "crash", "--dry-run"]).assert_code(0);
 }
 
 #[test]

@@ -23,6 +23,9 @@ use crate::support::{Project, repository};
 /// Nobody else releases while the one node takes no pods.
 static NODE: RwLock<()> = RwLock::new(());
 
+/// The routes of Gateway API.
+const ROUTES: &str = "httproutes.gateway.networking.k8s.io";
+
 /// What differs from one site to another.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -232,6 +235,36 @@ impl Site {
         let named = format!("{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: {name}}}, {patch}}}");
         let more = format!("  - target: {{kind: Deployment, name: {name}}}\n    patch: |-\n      {named}\n");
         self.project.write(path, &(self.project.read(path) + &more));
+    }
+
+    /// Adds a route of a Gateway to the Service to the overlay that was written last. Where the cluster does not know routes
+    /// yet it learns them by the least schema; as in the real one a list of backends is replaced as a whole.
+    pub fn route(&self) {
+        if self.kubectl(&["get", "crd", ROUTES, "--ignore-not-found", "-o", "name"]).is_empty() {
+            let (name, group) = ROUTES.split_once('.').unwrap();
+            self.project.write(
+                "crd.yaml",
+                &format!(
+                    "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata:\n  name: {ROUTES}\n  \
+                     annotations: {{api-approved.kubernetes.io: unapproved}}\n\
+                     spec:\n  group: {group}\n  scope: Namespaced\n  names: {{kind: HTTPRoute, plural: {name}, singular: \
+                     httproute}}\n  versions:\n    - name: v1\n      served: true\n      storage: true\n      schema: \
+                     {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}\n"
+                ),
+            );
+            self.kubectl(&["apply", "-f", &self.path().join("crd.yaml").display().to_string()]);
+            self.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", &format!("crd/{ROUTES}")]);
+        }
+        self.adds(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: forge}\n\
+             spec: {rules: [{backendRefs: [{name: forge, port: 80}]}]}\n",
+        );
+    }
+
+    /// Adds objects to the overlay that was written last.
+    pub fn adds(&self, objects: &str) {
+        self.project.write("k8s/overlays/test/added.yaml", objects);
+        self.project.edit("k8s/overlays/test/kustomization.yaml", "[../staging]", "[../staging, added.yaml]");
     }
 
     /// Adds a setting of the backend to the overlay that was written last.

@@ -10,7 +10,7 @@ use xtask::verdict::Verdict;
 use super::site::{Plan, Site};
 
 /// Looks at the same thing all the time, and gives back all that was seen, each once.
-fn watching<T: PartialEq + Send>(look: impl Fn() -> T + Send, during: impl FnOnce()) -> Vec<T> {
+pub fn watching<T: PartialEq + Send>(look: impl Fn() -> T + Send, during: impl FnOnce()) -> Vec<T> {
     /// Ends the looking also where what goes on meanwhile fails.
     struct Ends(Arc<AtomicBool>);
     impl Drop for Ends {

@@ -3,11 +3,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use serde_json::{Value, json};
+use xtask::release::journal::Outcome;
 use xtask::verdict::Verdict;
 
-use super::site::{Plan, Site};
+use super::site::{Plan, Site, until};
+use super::strategies::watching;
 use super::traffic::ask_all_the_time;
+
+/// Something that no release before it had.
+const WORKER: &str =
+    "apiVersion: v1\nkind: Service\nmetadata: {name: worker}\nspec: {selector: {app: worker}, ports: [{port: 80}]}\n";
 
 #[test]
 fn nobody_is_moved_to_a_deployment_without_pods() {
@@ -27,6 +35,78 @@ fn nobody_is_moved_to_a_deployment_without_pods() {
 }
 
 #[test]
+fn the_deployment_that_a_killed_release_has_moved_users_to_is_not_changed_under_them() {
+    let plan = Plan { pods: 2, release: "unschedulable_patience = \"3s\"\n", ..Plan::default() };
+    let Some(site) = Site::open("colour-used", plan) else { return };
+    let green = ["--strategy", "blue-green"];
+    let leads_to = || {
+        let service = site.object(&["service", "forge"]);
+        service["spec"]["selector"]["forge.xtask/traffic"].as_str().unwrap().to_owned()
+    };
+    site.release("1");
+    site.overlay("2", &[]);
+    let running = site.deploy(&green).at("[staging] promoting");
+    until("the Service is moved", Duration::from_secs(60), || (leads_to() == "blue").then_some(()));
+    running.kill();
+    assert_ne!(site.journal().last().unwrap().outcome, Outcome::Verified);
+    // Whatever comes next, users are on this Deployment until another one is verified.
+    site.faulty("3");
+    site.adds(WORKER);
+    let stop = Arc::new(AtomicBool::new(false));
+    let asks = ask_all_the_time(site.address(), &stop);
+    site.deploy(&[&["--wait", "60s"], &green[..]].concat()).ended().assert_code(30);
+    site.assert_serves("1");
+    let version = |name: &str| {
+        site.object(&["deployment", name])["spec"]["template"]["metadata"]["annotations"]["test/version"].clone()
+    };
+    assert_eq!((version("forge-blue"), version("forge-green")), (json!("2"), json!("3")));
+    assert!(site.object(&["service", "worker"]).is_null(), "what the bad release has added is gone");
+
+    // One of another strategy moves nobody to pods that are not there yet either.
+    site.overlay("4", &[]);
+    let running = site.deploy(&green).at("[staging] promoting");
+    until("the Service is moved", Duration::from_secs(60), || (leads_to() != "stable").then_some(()));
+    running.kill();
+    // As by an autoscaler, which sees that nobody is there.
+    site.within(&["scale", "deployment", "forge", "--replicas=0"]);
+    until("the idle pods to go", Duration::from_secs(90), || {
+        site.object(&["pods", "-l", "forge.xtask/track=stable"]).is_null().then_some(())
+    });
+    site.overlay("5", &[]);
+    site.deploy(&["--wait", "60s"]).ended().assert_code(0);
+    site.assert_serves("5");
+    assert_eq!(leads_to(), "stable");
+
+    // Without a journal nobody knows what is good: it is not left for something that failed.
+    site.within(&["delete", "configmap", "forge-releases"]);
+    site.overlay("6", &["spec: {template: {spec: {nodeSelector: {no: such}}}}"]);
+    site.deploy(&green).ended().assert_code(10).assert_says("nothing is scaled down");
+    stop.store(true, Ordering::SeqCst);
+    let (asked, lost) = asks.join().unwrap();
+    assert!(lost.is_empty() && asked > 100, "{} of {asked}: {:?}", lost.len(), lost.first());
+}
+
+#[test]
+fn what_a_killed_release_has_left_is_undone_also_by_one_that_cannot_begin() {
+    let Some(site) = Site::open("inherited", Plan::default()) else { return };
+    site.release("1");
+    site.faulty("2");
+    site.deploy(&[]).at("[staging] verifying").kill();
+    // Together they are more than can be kept, so that this one ends before it changes anything.
+    let much = "x".repeat(600 << 10);
+    let map = |name: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\nimmutable: true\ndata: {{much: {much}}}\n"
+        )
+    };
+    site.overlay("3", &[]);
+    site.adds(&(map("one") + &map("other")));
+    let ended = site.deploy(&["--wait", "60s"]).ended();
+    ended.assert_code(30);
+    site.assert_serves("1");
+}
+
+#[test]
 fn a_bad_canary_is_gone_before_the_way_back_is_verified() {
     let plan = Plan {
         release: "routes = { chat = 1 }\ncanary_steps = [50]\n",
@@ -36,15 +116,37 @@ fn a_bad_canary_is_gone_before_the_way_back_is_verified() {
     Site::open_alone("canary-bad", plan, a_canary_that_answers_nothing);
 }
 
+/// What a route sends where, with its weights.
+fn weights(site: &Site) -> Vec<String> {
+    let route = site.object(&["httproute", "forge"]);
+    let backends = route["spec"]["rules"][0]["backendRefs"].as_array().unwrap();
+    let backend = |one: &Value| {
+        let weight = one["weight"].as_u64().map(|weight| format!(" {weight}")).unwrap_or_default();
+        format!("{}{weight}", one["name"].as_str().unwrap())
+    };
+    backends.iter().map(backend).collect()
+}
+
 fn a_canary_that_answers_nothing(site: &Site) {
     site.faulty("0");
     let alone = site.deploy(&["--strategy", "canary"]).ended();
     alone.assert_code(10).assert_says("a canary needs a verified release").assert_says("nothing was changed");
-    site.release("1");
+    site.overlay("1", &[]);
+    site.route();
+    site.deploy(&[]).ended().assert_code(0);
+    site.assert_serves("1");
     site.faulty("2");
-    let ended = site.deploy(&["--strategy", "canary"]).ended();
-    ended.assert_code(30);
-    assert_eq!(ended.gate("deploy/canary").verdict, Verdict::Fail, "{}", ended.text);
+    site.route();
+    let seen = watching(
+        || weights(site),
+        || {
+            let ended = site.deploy(&["--strategy", "canary"]).ended();
+            ended.assert_code(30);
+            assert_eq!(ended.gate("deploy/canary").verdict, Verdict::Fail, "{}", ended.text);
+        },
+    );
+    let (alone, shared) = (vec!["forge"], vec!["forge 50", "forge-canary 50", "forge-baseline 50"]);
+    assert_eq!(seen, [alone.clone(), shared, alone], "by a Gateway users are shared, and are back before the arms go");
     site.assert_serves("1");
     let arms = site.object(&["pods", "-l", "forge.xtask/track in (canary,baseline)"]);
     let stay = arms["items"].as_array().unwrap().iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());

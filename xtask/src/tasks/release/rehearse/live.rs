@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use crate::config::Release;
 use crate::release::journal::Entry;
-use crate::release::manifests::{TEMPLATE, Track, configs};
+use crate::release::manifests::TEMPLATE;
+use crate::release::references::configs;
+use crate::release::track::Track;
 use crate::tools::kube::{Kube, Trouble};
 use crate::verdict::{Finding, Severity};
 
