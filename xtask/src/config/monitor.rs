@@ -12,7 +12,7 @@ use super::values::duration;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Monitor {
-    /// How often the environment is looked at; restarts count that lie within it.
+    /// How often the environment is looked at; restarts count that lie within two of it.
     #[serde(with = "duration")]
     pub interval: Duration,
     /// How often one run asks before a failure counts (R31).
@@ -26,7 +26,7 @@ pub struct Monitor {
     /// The time for an answer of `[smoke]` where `endpoints` names none.
     #[serde(with = "duration")]
     pub latency: Duration,
-    /// How often the containers of one pod may be started again within an interval.
+    /// How often the containers of one pod may be started again within two intervals.
     pub restarts: u64,
     /// Whether an autoscaler owns the number of pods, which is looked at then.
     pub autoscaler: bool,

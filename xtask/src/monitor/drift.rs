@@ -1,22 +1,26 @@
 //! What runs, held against what was released by the journal. Pure.
 
-use super::images::Running;
+use super::images::{Running, nothing_runs};
 use crate::release::journal::Journal;
 use crate::verdict::{Finding, NotRun, Severity};
 
-/// What runs in the container that is released.
+/// What runs in the container that is released, and in every container of a pod that is nobody's and gets users all the same.
 #[derive(Clone, Debug)]
 pub struct Seen<'a> {
     /// The Deployment that serves; empty where none does.
     pub workload: &'a str,
     /// The digest that it wants.
     pub wanted: &'a str,
-    /// What its pods run.
+    /// What the pods run that users reach.
     pub running: Vec<&'a Running>,
 }
 
-/// What runs and was not released: neither the last verified digest nor, while a release goes on, its own.
+/// What runs and was not released: neither the last verified digest nor, while a release goes on, its own. Where no Deployment
+/// serves and nothing runs there is nothing that a journal could be held against.
 pub fn assess(journal: &Journal, seen: &Seen<'_>, environment: &str) -> Result<Vec<Finding>, NotRun> {
+    if seen.workload.is_empty() && seen.running.is_empty() {
+        return Err(nothing_runs(environment));
+    }
     if journal.entries.is_empty() {
         let fix = format!("cargo xtask deploy {environment}");
         return Err(NotRun::new("the journal knows no release: there is nothing to hold what runs against", fix));
@@ -89,5 +93,22 @@ mod tests {
         }
         let seen = Seen { workload: "forge", wanted: "", running: vec![] };
         assert!(assess(&Journal::default(), &seen, "staging").unwrap_err().reason.contains("knows no release"));
+    }
+
+    #[test]
+    fn a_journal_alone_proves_nothing_of_what_runs() {
+        let entry = Entry { image: "r/i@sha256:1".into(), outcome: Outcome::Verified, ..Entry::default() };
+        let journal = Journal { entries: vec![entry], ..Journal::default() };
+        let mut seen = Seen { workload: "", wanted: "", running: vec![] };
+        let why = assess(&journal, &seen, "staging").unwrap_err();
+        assert_eq!(
+            (why.reason.as_str(), why.fix.as_str()),
+            ("no container of the workload runs an image", "cargo xtask monitor staging health")
+        );
+        // Without a Deployment somebody's own pod gets users: that is looked at.
+        let subject = Subject { repository: "r/evil".into(), digest: "sha256:9".into() };
+        let strange = Running { subject, containers: vec!["x".into()], pods: vec!["p".into()] };
+        seen.running.push(&strange);
+        assert_eq!(assess(&journal, &seen, "staging").unwrap().len(), 1);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::release::object::Pod;
 use crate::tools::reference::{Reference, Subject, is_digest};
-use crate::verdict::{Finding, Severity};
+use crate::verdict::{Finding, NotRun, Severity};
 
 /// An image, and where it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,15 +15,17 @@ pub struct Running {
     pub pods: Vec<String>,
 }
 
-/// Every image once, of all containers, those before and beside the first one too; and what is to be said of containers
-/// whose image cannot be told.
+/// Every image once, of all containers, those before and beside the first one and those that somebody put into the running
+/// pod too; and what is to be said of containers whose image cannot be told.
 pub fn running<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> (Vec<Running>, Vec<Finding>) {
     let (mut all, mut findings): (Vec<Running>, Vec<Finding>) = (Vec::new(), Vec::new());
     for pod in pods.into_iter().filter(|pod| pod.is_active()) {
         let statuses = pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses);
+        let statuses = statuses.chain(&pod.status.ephemeral_container_statuses);
         // One that was never started runs nothing.
         for status in statuses.filter(|status| !status.image_id.is_empty()) {
-            let mut wanted = pod.spec.init_containers.iter().chain(&pod.spec.containers);
+            let wanted = pod.spec.init_containers.iter().chain(&pod.spec.containers);
+            let mut wanted = wanted.chain(&pod.spec.ephemeral_containers);
             let image = wanted.find(|one| one.name == status.name).map_or("", |one| one.image.as_str());
             let (pod, container) = (&pod.metadata.name, &status.name);
             let Some(subject) = subject(image, &status.image_id) else {
@@ -44,6 +46,11 @@ pub fn running<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> (Vec<Running>, Ve
         }
     }
     (all, findings)
+}
+
+/// Of what does not run nothing is proved; that it does not is the health's matter.
+pub fn nothing_runs(environment: &str) -> NotRun {
+    NotRun::new("no container of the workload runs an image", format!("cargo xtask monitor {environment} health"))
 }
 
 fn add(names: &mut Vec<String>, name: &str) {
@@ -98,15 +105,20 @@ mod tests {
     #[test]
     fn every_container_that_was_started_counts_and_each_image_once() {
         let (a, b) = (format!("r/i@{}", digest("a")), format!("r/other@{}", digest("b")));
+        let (c, d) = (format!("evil/i@{}", digest("c")), format!("evil/by-tag@{}", digest("d")));
         let pod = |name: &str, going: bool| -> Pod {
             let mut pod = json!({
                 "metadata": {"name": name},
                 "spec": {"containers": [{"name": "app", "image": a}, {"name": "late", "image": a}],
-                         "initContainers": [{"name": "first", "image": b}]},
+                         "initContainers": [{"name": "first", "image": b}],
+                         "ephemeralContainers": [{"name": "debug", "image": c, "targetContainerName": "app"},
+                                                 {"name": "tagged", "image": "evil/by-tag:1"}]},
                 "status": {"phase": "Running",
                            "containerStatuses": [{"name": "app", "imageID": a}, {"name": "late", "imageID": ""},
                                                  {"name": "odd", "imageID": "x"}],
-                           "initContainerStatuses": [{"name": "first", "imageID": b}]},
+                           "initContainerStatuses": [{"name": "first", "imageID": b}],
+                           "ephemeralContainerStatuses": [{"name": "debug", "imageID": digest("c"), "state": {"terminated": {}}},
+                                                          {"name": "tagged", "imageID": digest("d")}, {"name": "odd-too", "imageID": "y"}]},
             });
             if going {
                 pod["metadata"]["deletionTimestamp"] = json!("2026-03-01T10:00:00Z");
@@ -118,7 +130,8 @@ mod tests {
             .iter()
             .map(|one| format!("{} {} {}", one.subject, one.containers.join("+"), one.pods.join("+")))
             .collect();
-        assert_eq!(shown, [format!("{b} first p1+p2"), format!("{a} app p1+p2")]);
-        assert_eq!(findings.len(), 2, "{findings:?}");
+        let expected = [(b, "first"), (a, "app"), (c, "debug"), (d, "tagged")];
+        assert_eq!(shown, expected.map(|(image, container)| format!("{image} {container} p1+p2")));
+        assert_eq!(findings.len(), 4, "{findings:?}");
     }
 }

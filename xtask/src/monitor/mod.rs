@@ -6,6 +6,7 @@ pub mod certificate;
 pub mod drift;
 pub mod endpoints;
 pub mod images;
+pub mod leads;
 pub mod live;
 pub mod pods;
 pub mod probes;

@@ -205,6 +205,8 @@ pub struct PodSpec {
     pub containers: Vec<Container>,
     /// Those that run before them, or beside them all the time.
     pub init_containers: Vec<Container>,
+    /// Those that somebody put into the running pod (`kubectl debug`).
+    pub ephemeral_containers: Vec<Container>,
 }
 
 /// One of `spec.containers`.
@@ -236,6 +238,8 @@ pub struct PodStatus {
     pub container_statuses: Vec<ContainerStatus>,
     /// Those that run before them, or beside them all the time.
     pub init_container_statuses: Vec<ContainerStatus>,
+    /// Those that somebody put into the running pod (`kubectl debug`).
+    pub ephemeral_container_statuses: Vec<ContainerStatus>,
 }
 
 /// One of `status.containerStatuses`.

@@ -15,7 +15,7 @@ pub struct Door(Mutex<Option<Kube>>);
 
 impl Door {
     /// Looks for it where the environment has a cluster. One that does not answer is the gates' matter; the error is
-    /// another cluster than the environment's.
+    /// another cluster than the environment's, to which no gate gets either.
     pub async fn find(&self, machine: &Machine, environment: &Environment) -> Result<()> {
         if has_one(environment) {
             *self.0.lock().await = reach(machine, environment).await?.ok();
@@ -31,7 +31,7 @@ impl Door {
         }
         let found = match reach(machine, environment).await {
             Ok(found) => found?,
-            // It is the first time that it answers, and it is another one.
+            // It answers, and it is another one.
             Err(error) => {
                 return Err(NotRun::new(format!("{error:#}"), "mend [cluster] of the environment's file").into());
             }

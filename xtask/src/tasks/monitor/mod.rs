@@ -17,13 +17,13 @@ use crate::config::{Environment, Release};
 use crate::context::Ctx;
 use crate::engine::gate::{Action, Gate};
 use crate::engine::run::Options;
-use crate::event::Events;
+use crate::event::{Event, Events};
 use crate::exit::{Code, UsageError};
 use crate::tasks::checks::{self, Checks, Done};
 use crate::tasks::incidents;
 use crate::tools::cancel::Cancel;
 use crate::tools::command::Command;
-use crate::verdict::Severity;
+use crate::verdict::{Severity, Verdict};
 use door::Door;
 
 /// The task's name.
@@ -178,8 +178,9 @@ fn gate(id: &str, unit: &'static str, tool: &'static str, again: String) -> Gate
     }
 }
 
-/// Asks, and tells what it saw. Another cluster than the environment's is a mistake of the configuration, before anything
-/// is asked (R41).
+/// Asks, and tells what it saw. Another cluster than the environment's is a mistake of the configuration, and is asked for
+/// nothing but its id (R41): what needs no cluster is looked at, and the rest did not run, which is told. Nobody would hear of
+/// a run that leaves at once.
 pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, args: &Args) -> Result<Done> {
     let environment = Environment::load(&ctx.config_dir, &args.environment)?;
     let (told, left_out) = match told(ctx, args, &environment) {
@@ -193,7 +194,10 @@ pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, args: &Args) 
     let checks = Checks { task: TASK, gates, left_out, options };
     let mut begun = checks::open(ctx, cancel, events, &checks).await?;
     begun.report.not_configured = not_configured(ctx, &watched);
-    watched.door.find(&begun.machine, &watched.environment).await?;
+    let other = watched.door.find(&begun.machine, &watched.environment).await.err();
+    if let Some(error) = &other {
+        events.send(Event::Warning(format!("{error:#}")));
+    }
     let mut code = begun.run(ctx, cancel, events, &Checks { gates: looks, ..checks.clone() }).await?;
     // A run that was stopped has seen nothing that anybody has to know.
     if let Some(told) = told.filter(|_| !cancel.is_cancelled()) {
@@ -207,5 +211,43 @@ pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, args: &Args) 
         // The second code is that of all gates.
         code = if code == Code::Defect { code } else { last };
     }
+    if let Some(error) = other {
+        code = without_cluster(&error, code);
+        // What passed says nothing of an environment whose file is wrong.
+        if begun.report.verdict == Verdict::Pass {
+            begun.report.verdict = Verdict::DidNotRun;
+        }
+    }
     Ok(begun.close(events, code))
+}
+
+/// What a run ends with that did not get to the environment's cluster because of `error`, whatever its gates came to. Pure.
+fn without_cluster(error: &anyhow::Error, gates: Code) -> Code {
+    match gates {
+        Code::Defect | Code::Interrupted => gates,
+        _ if error.is::<UsageError>() => Code::Usage,
+        _ => Code::Defect,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_cluster_is_a_mistake_of_the_configuration_whatever_else_was_seen() {
+        let other = anyhow::Error::from(UsageError("the context leads to another cluster".to_owned()));
+        let defect = anyhow::anyhow!("cannot write the kubeconfig");
+        for (error, gates, expected) in [
+            (&other, Code::Passed, Code::Usage),
+            (&other, Code::DidNotRun, Code::Usage),
+            (&other, Code::Failed, Code::Usage),
+            (&other, Code::Interrupted, Code::Interrupted),
+            (&other, Code::Defect, Code::Defect),
+            (&defect, Code::DidNotRun, Code::Defect),
+            (&defect, Code::Interrupted, Code::Interrupted),
+        ] {
+            assert_eq!(without_cluster(error, gates), expected, "{error} {gates:?}");
+        }
+    }
 }

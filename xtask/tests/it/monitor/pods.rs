@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use xtask::verdict::{Severity, Verdict};
 
 use crate::release::run::Ended;
@@ -28,6 +29,32 @@ pub fn open(test: &str) -> Option<Site> {
     Some(site)
 }
 
+/// A pod that somebody made by hand, with the labels that the Service selects by: it does what the Deployment's pods do, from
+/// another image where one is given.
+pub fn stranger(site: &Site, image: Option<&str>) {
+    let mut spec = site.object(&["deployment", "forge"])["spec"]["template"]["spec"].clone();
+    spec["topologySpreadConstraints"] = json!([]);
+    if let Some(image) = image {
+        spec["containers"][0]["image"] = json!(image);
+    }
+    let labels = selector(site);
+    let pod =
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "stranger", "labels": labels}, "spec": spec});
+    site.project.write("target/stranger.json", &pod.to_string());
+    site.within(&["create", "-f", &site.path().join("target/stranger.json").display().to_string()]);
+    site.within(&["wait", "--for=condition=Ready", "pod/stranger", "--timeout=120s"]);
+}
+
+/// Whom the Service leads to.
+fn selector(site: &Site) -> Value {
+    site.object(&["service", "forge"])["spec"]["selector"].clone()
+}
+
+fn lead(site: &Site, selector: &Value) {
+    let patch = json!([{"op": "replace", "path": "/spec/selector", "value": selector}]);
+    site.within(&["patch", "service", "forge", "--type=json", "-p", &patch.to_string()]);
+}
+
 #[test]
 fn what_was_released_is_well_until_somebody_breaks_it_and_again_afterwards() {
     let Some(site) = open("watched") else { return };
@@ -39,6 +66,30 @@ fn what_was_released_is_well_until_somebody_breaks_it_and_again_afterwards() {
         assert_eq!((work.count, work.unit.as_str()), (count, unit));
     }
     eprintln!("FIGURE | monitor health of a release that is well | {:.1} s", well.took.as_secs_f64());
+
+    // A pod of somebody's own gets a share of the users.
+    stranger(&site, None);
+    let shared = health();
+    shared.assert_code(10);
+    assert_eq!(rules(&shared, "monitor/health/pods"), ["foreign-pod"]);
+    let found = &shared.gate("monitor/health/pods").findings;
+    assert!(
+        found.iter().any(|one| one.rule == "foreign-pod" && one.message.contains("the pod `stranger`")),
+        "{found:?}"
+    );
+    assert_eq!(shared.gate("monitor/health/pods").work.count, 4);
+    site.within(&["delete", "pod", "stranger", "--now"]);
+    // The Deployment is as well as before, and users are led to others.
+    let ours = selector(&site);
+    lead(&site, &json!({"app.kubernetes.io/name": "redis"}));
+    let led = health();
+    led.assert_code(10);
+    assert_eq!(rules(&led, "monitor/health/pods"), ["foreign-pod", "service-leads-elsewhere"]);
+    lead(&site, &ours);
+    until("the way back", Duration::from_secs(60), || {
+        (health().gate("monitor/health/endpoints").verdict == Verdict::Pass).then_some(())
+    });
+    health().assert_code(0);
 
     // Its pods end as soon as they begin.
     let broken = r#"{"spec":{"strategy":{"type":"Recreate","rollingUpdate":null},"template":{"spec":{"containers":[{"name":"forge","command":["python","-c","raise SystemExit(3)"]}]}}}}"#;
@@ -74,6 +125,13 @@ fn what_was_released_is_well_until_somebody_breaks_it_and_again_afterwards() {
     site.overlay("2", &[]);
     site.deploy(&[]).ended().assert_code(0);
     health().assert_code(0);
+
+    // Pods that are well are nothing to users without a Service.
+    site.within(&["delete", "service", "forge"]);
+    let unreachable = health();
+    unreachable.assert_code(10);
+    assert_eq!(rules(&unreachable, "monitor/health/pods"), ["no-service"]);
+    assert_eq!(unreachable.gate("monitor/health/pods").work.count, 2, "the Deployment and its pod");
 }
 
 #[test]
@@ -110,4 +168,9 @@ fn another_cluster_is_not_asked() {
     site.environment(context.trim(), "00000000-0000-4000-8000-000000000000");
     let refused = site.start(&["monitor", "staging"]).ended();
     refused.assert_code(2).assert_says("leads to the cluster").assert_says("nothing was done");
+    for gate in ["health/endpoints", "health/pods", "security/drift"] {
+        let gate = refused.gate(&format!("monitor/{gate}"));
+        assert_eq!(gate.verdict, Verdict::DidNotRun, "{gate:?}");
+        assert!(gate.reason.contains("leads to the cluster"), "{gate:?}");
+    }
 }

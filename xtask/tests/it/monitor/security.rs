@@ -10,7 +10,7 @@ use std::process::Command;
 use xtask::model::GateReport;
 use xtask::verdict::Verdict;
 
-use super::pods::{open, rules};
+use super::pods::{open, rules, stranger};
 use crate::guarded::aws_key;
 use crate::release::run::Ended;
 use crate::release::site::{Plan, Site, until};
@@ -92,7 +92,7 @@ fn a_key_in_live_configuration_is_found_and_its_value_is_nowhere() {
     well.assert_code(0);
     assert!(gate(&well, "secrets").work.count >= 10, "{:?}", gate(&well, "secrets"));
     assert_eq!(gate(&well, "vulnerabilities").work.count, 2);
-    assert!(gate(&well, "drift").work.count >= 3);
+    assert_eq!(gate(&well, "drift").work.count, 2, "the Deployment and its pod, and no journal");
     let left = &well.report.as_ref().unwrap().not_configured;
     assert!(left.iter().any(|what| what == "staging: signing, with release.checked"), "{left:?}");
     eprintln!("FIGURE | monitor security of a release that is well | {:.1} s", well.took.as_secs_f64());
@@ -151,6 +151,40 @@ fn a_digest_that_nobody_released_and_a_weakness_that_a_version_mends_are_found()
     assert_eq!(gate(&ignored, "drift").verdict, Verdict::Pass);
 
     let other = site.images.another("forge", &site.digest, &format!("by-hand-{}", std::process::id()));
+    let strange = format!("{}/forge@{other}", site.images.name);
+    // A pod of somebody's own, that gets a share of the users.
+    stranger(&site, Some(&strange));
+    let shared = security(&site);
+    shared.assert_code(10);
+    let found: Vec<&str> = gate(&shared, "drift").findings.iter().map(|finding| finding.message.as_str()).collect();
+    assert!(found.len() == 1 && found[0].contains(&other) && found[0].contains(" runs in stranger,"), "{found:?}");
+    assert_eq!(gate(&shared, "vulnerabilities").work.count, 4, "the packages of both images");
+    site.within(&["delete", "pod", "stranger", "--now"]);
+    // A container that somebody puts into a pod of ours.
+    let pods = site.object(&["pods", "-l", "app.kubernetes.io/name=forge"]);
+    let pod = pods["items"][0]["metadata"]["name"].as_str().unwrap();
+    let image = format!("--image={strange}");
+    let put = [
+        "debug",
+        pod,
+        &image,
+        "--container=put",
+        "--profile=restricted",
+        "--",
+        "python",
+        "-c",
+        "import time; time.sleep(600)",
+    ];
+    site.within(&put);
+    until("the container that was put there", std::time::Duration::from_secs(90), || {
+        let pod = site.object(&["pod", pod]);
+        let id = pod["status"]["ephemeralContainerStatuses"][0]["imageID"].as_str()?;
+        (!id.is_empty()).then_some(())
+    });
+    assert_eq!(gate(&security(&site), "vulnerabilities").work.count, 4, "the packages of both images");
+    // What was put there does not end by itself.
+    site.within(&["delete", "pod", pod, "--now"]);
+
     site.within(&["set", "image", "deployment/forge", &format!("forge={}/forge@{other}", site.images.name)]);
     site.within(&["rollout", "status", "deployment/forge", "--timeout=120s"]);
     let drifted = security(&site);
@@ -158,6 +192,18 @@ fn a_digest_that_nobody_released_and_a_weakness_that_a_version_mends_are_found()
     let found: Vec<&str> = gate(&drifted, "drift").findings.iter().map(|finding| finding.message.as_str()).collect();
     assert!(found.iter().any(|one| one.contains("the Deployment `forge` wants") && one.contains(&other)), "{found:?}");
     assert!(found.iter().any(|one| one.contains(" runs in forge-") && one.contains(&site.digest)), "{found:?}");
+    // A journal alone is nothing that runs.
+    site.within(&["delete", "deployment", "forge"]);
+    until("no pod", std::time::Duration::from_secs(90), || {
+        let pods = site.object(&["pods", "-l", "app.kubernetes.io/name=forge"]);
+        pods["items"].as_array().is_none_or(Vec::is_empty).then_some(())
+    });
+    let nothing = security(&site);
+    nothing.assert_code(20);
+    for name in ["drift", "vulnerabilities"] {
+        assert_eq!(gate(&nothing, name).verdict, Verdict::DidNotRun);
+        assert!(gate(&nothing, name).reason.contains("no container of the workload runs an image"), "{}", nothing.text);
+    }
     // Nothing that was taken for it lies about.
     assert_eq!(holding(&site.path().join("target/xtask/left"), "images-"), Vec::<PathBuf>::new());
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use xtask::verdict::Verdict;
 
 use super::pods::BLIND;
 use crate::hub::{Hub, REPOSITORY, TOKEN};
@@ -95,6 +96,11 @@ fn a_backend_that_is_broken_has_one_issue_until_it_is_well_again() {
     still.assert_code(10);
     assert_eq!(told(&still), ["health/endpoints (failing): escalated on-call"], "{}", still.text);
     assert!(labels(&hub.issue(number)).contains(&"on-call"));
+    let shown = site.project.xtask(&["dashboard", "--json"]);
+    let shown: Value = serde_json::from_str(&shown.assert_code(0).stdout).unwrap();
+    let shown = shown["incidents"].as_array().unwrap();
+    assert_eq!(shown.len(), 1, "{shown:?}");
+    assert_eq!((&shown[0]["check"], &shown[0]["issue"]), (&json!("monitor/health/endpoints"), &issue["html_url"]));
 
     site.within(&["rollout", "undo", "deployment/forge"]);
     site.within(&["rollout", "status", "deployment/forge", "--timeout=120s"]);
@@ -114,6 +120,52 @@ fn a_backend_that_is_broken_has_one_issue_until_it_is_well_again() {
     let last = hub.comments(number).pop().unwrap();
     assert!(last.contains("It lasted **"), "{last}");
     assert_eq!((hub.issues().len(), hub.issue(somebodys)), (2, before), "nothing else was touched");
+}
+
+/// What a Kubernetes API says until its id is known.
+const ANOTHER: &str = r#"{"major": "1", "minor": "34", "gitVersion": "v1.34.0", "kind": "Namespace", "apiVersion": "v1",
+                          "metadata": {"name": "kube-system", "uid": "another"}}"#;
+
+/// A cluster, and what is released into it.
+const RELEASED: &str = "[cluster]\ncontext = \"c\"\nuid = \"00000000-0000-4000-8000-000000000000\"\n\
+                        [release]\nbranch = \"main\"\noverlay = \"k8s\"\nnamespace = \"n\"\nworkload = \"w\"\n\
+                        container = \"c\"\nservice = \"s\"\nmax_stream = \"1s\"\nverify_at = \"url\"\n";
+
+/// A run that finds another cluster than the file's is a mistake, and one that nobody would hear of if it left at once.
+#[test]
+fn another_cluster_is_told_and_what_needs_none_is_looked_at() {
+    let server = super::server::Server::start(&[super::server::Said::Well]);
+    let cluster = super::server::Server::start(&[super::server::Said::Body(ANOTHER)]);
+    let mut project = super::endpoints::project(&server.url, &format!("{ALERTS}{RELEASED}"));
+    let kubeconfig = format!(
+        "apiVersion: v1\nkind: Config\nclusters: [{{name: c, cluster: {{server: '{}'}}}}]\n\
+         contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\nusers: [{{name: u, user: {{}}}}]\n",
+        cluster.url
+    );
+    project.write("target/kubeconfig", &kubeconfig);
+    project.set("KUBECONFIG", project.path().join("target/kubeconfig"));
+    let hub = Hub::start();
+    let api = hub.url();
+    for (name, value) in [("GITHUB_API_URL", api.as_str()), ("GITHUB_REPOSITORY", REPOSITORY), ("GITHUB_TOKEN", TOKEN)]
+    {
+        project.set(name, value);
+    }
+    let ran = project.xtask(&["monitor", "production", "health", "--tell", "on"]);
+    ran.assert_code(2);
+    assert!(ran.stdout.contains("warning: the context `c` leads to the cluster another"), "{}", ran.stdout);
+    assert_eq!(ran.gate("monitor/health/endpoints").verdict, Verdict::Pass);
+    for check in ["pods", "scaling"] {
+        let gate = ran.gate(&format!("monitor/health/{check}"));
+        assert_eq!(gate.verdict, Verdict::DidNotRun);
+        assert!(gate.reason.contains("leads to the cluster another"), "{gate:?}");
+    }
+    assert_eq!(ran.gate(GATE).verdict, Verdict::Pass, "{:?}", ran.gate(GATE));
+    let mut titles: Vec<String> =
+        hub.issues().iter().map(|issue| issue["title"].as_str().unwrap().to_owned()).collect();
+    titles.sort();
+    assert_eq!(titles, ["production: health/pods is not watched", "production: health/scaling is not watched"]);
+    let remembered = xtask::history::store::read(&project.path().join("target/xtask")).unwrap();
+    assert_eq!(remembered.entries.len(), 1, "and the history has it");
 }
 
 /// Who looks from a laptop tells nobody, unless it is asked to; and who may not tell has not told.

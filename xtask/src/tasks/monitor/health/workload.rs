@@ -1,4 +1,5 @@
-//! `monitor/health/pods` and `monitor/health/scaling`: what the cluster says of the Deployment that serves.
+//! `monitor/health/pods` and `monitor/health/scaling`: what the cluster says of the Deployment that serves, and of whom else
+//! users are led to.
 
 use std::sync::Arc;
 
@@ -8,12 +9,13 @@ use crate::config::Release;
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, action};
 use crate::engine::session::Session;
+use crate::monitor::leads;
 use crate::monitor::pods::{self, Bounds};
 use crate::monitor::scaling;
 use crate::release::overview::{Overview, Told, overview};
 use crate::tasks::status::told;
 use crate::tools::command::Command;
-use crate::verdict::{Finding, NotRun, Outcome, Severity, Unproven};
+use crate::verdict::{NotRun, Outcome, Unproven};
 
 /// Both, where the environment has a cluster.
 pub fn plan(ctx: &Ctx, watched: &Arc<Watched>) -> Vec<Gate> {
@@ -57,12 +59,11 @@ async fn look_at_pods(session: Session, watched: Arc<Watched>, release: Release)
     let fix = format!("cargo xtask status {name}; cargo xtask logs {name}; cargo xtask rollback {name}");
     let serving = seen.serving.map(|serving| serving.workload);
     let deployment = told.deployments.iter().find(|one| Some(&one.metadata.name) == serving.as_ref());
+    let mut findings = leads::assess(&release, &told, deployment);
+    let beside = usize::from(told.service.is_some()) + leads::foreign(&release, &told).len();
     let Some(deployment) = deployment else {
-        let message = format!(
-            "the Service `{}` leads to no Deployment of `{}` in `{}`",
-            release.service, release.workload, release.namespace
-        );
-        return Ok(ran(1, "objects", vec![Finding::new("nothing-serves", Severity::Critical, message)], fix));
+        // What is missing was looked for.
+        return Ok(ran(beside.max(1), "objects", findings, fix));
     };
     let own = pods::of(deployment, &told.replica_sets, &told.pods);
     for row in seen.pods.iter().filter(|row| row.workload == deployment.metadata.name) {
@@ -72,9 +73,9 @@ async fn look_at_pods(session: Session, watched: Arc<Watched>, release: Release)
     }
     let monitor = &watched.environment.monitor;
     let bounds = Bounds { interval: monitor.interval, restarts: monitor.restarts, starting: release.ready_patience };
-    let findings = pods::assess(deployment, &own, &bounds, now);
-    // The Service, the Deployment, and each pod.
-    Ok(ran(2 + own.len(), "objects", findings, fix))
+    findings.extend(pods::assess(deployment, &own, &bounds, now));
+    // The Service where there is one, the Deployment, and each pod.
+    Ok(ran(beside + 1 + own.len(), "objects", findings, fix))
 }
 
 async fn look_at_scaling(session: Session, watched: Arc<Watched>, release: Release) -> Result<Outcome, Unproven> {

@@ -10,16 +10,18 @@ use crate::engine::gate::{Gate, action};
 use crate::engine::session::Session;
 use crate::monitor::drift::{Seen, assess};
 use crate::monitor::images::running;
-use crate::monitor::pods;
+use crate::monitor::leads;
 use crate::tools::command::Command;
-use crate::verdict::{Evidence, Outcome, Unproven, Work};
+use crate::verdict::{Evidence, NotRun, Outcome, Unproven, Work};
 
 /// One gate. No ignore excuses what it finds.
 pub fn plan(ctx: &Ctx, watched: &Arc<Watched>, release: &Release) -> Gate {
     let namespace = &release.namespace;
     let core = format!("/api/v1/namespaces/{namespace}");
     let apps = format!("/apis/apps/v1/namespaces/{namespace}");
-    let paths = [format!("{core}/configmaps/forge-releases"), format!("{apps}/deployments"), format!("{core}/pods")];
+    let journal = format!("{core}/configmaps/forge-releases");
+    let service = format!("{core}/services/{}", release.service);
+    let paths = [journal, service, format!("{apps}/deployments"), format!("{core}/pods")];
     let steps: Vec<Command> = paths.iter().filter_map(|path| watched.raw(ctx, path)).collect();
     let (one, release) = (watched.clone(), release.clone());
     Gate {
@@ -32,17 +34,21 @@ pub fn plan(ctx: &Ctx, watched: &Arc<Watched>, release: &Release) -> Gate {
 async fn probe(session: Session, watched: Arc<Watched>, release: Release) -> Result<Outcome, Unproven> {
     let Looked { told, overview, .. } = look(&session, &watched, &release).await?;
     let (workload, wanted) = overview.serving.as_ref().map_or(("", ""), |one| (&one.workload, &one.digest));
-    let deployment = told.deployments.iter().find(|one| one.metadata.name == *workload);
-    let own = deployment.map(|one| pods::of(one, &told.replica_sets, &told.pods)).unwrap_or_default();
+    let (own, foreign) = (leads::reached(&release, &told, workload), leads::foreign(&release, &told));
     let (images, mut findings) = running(&own);
-    // What runs beside it is of the same template, and its signature is looked at.
-    let released = images.iter().filter(|image| image.containers.contains(&release.container)).collect();
+    let (strange, unknown) = running(&foreign);
+    findings.extend(unknown);
+    // What runs beside it is of the same template, or was put there by hand: its signature is looked at. Of a pod that is
+    // nobody's each container may be the one that gets users.
+    let released =
+        images.iter().filter(|image| image.containers.contains(&release.container)).chain(&strange).collect();
     let seen = Seen { workload, wanted, running: released };
     let name = &watched.environment.name;
-    findings.extend(assess(&told.journal, &seen, name)?);
+    let drifted = assess(&told.journal, &seen, name);
+    findings.extend(drifted.map_err(|why| NotRun { findings: findings.clone(), ..why })?);
     Ok(Outcome::Ran(Evidence {
-        // The journal, the Deployment, and each pod.
-        work: Work::new(1 + u64::from(deployment.is_some()) + own.len() as u64, "objects"),
+        // The Deployment and each pod: that there is a journal is no work.
+        work: Work::new((usize::from(!workload.is_empty()) + own.len() + foreign.len()) as u64, "objects"),
         declared: None,
         findings,
         artifacts: vec![],

@@ -16,12 +16,12 @@ use crate::context::Ctx;
 use crate::engine::gate::Gate;
 use crate::engine::session::Session;
 use crate::monitor::images::{Running, running};
-use crate::monitor::pods;
+use crate::monitor::leads;
 use crate::release::book::Book;
-use crate::release::overview::{Overview, Told, overview, workloads};
+use crate::release::overview::{Overview, Told, overview};
 use crate::tasks::status::told;
 use crate::tools::reference::Subject;
-use crate::verdict::{Finding, NotRun, Unproven};
+use crate::verdict::{Finding, Unproven};
 
 /// Of an environment with a cluster. They begin when health was looked at: what they do to this machine must not be taken
 /// for what is wrong with the other one.
@@ -38,7 +38,8 @@ pub fn plan(ctx: &Ctx, watched: &Arc<Watched>) -> Vec<Gate> {
     gates.map(|gate| probed(gate, &watched.environment.monitor, Again::Unanswered)).collect()
 }
 
-/// What the cluster says of the workload, and every image that its pods run, of all its Deployments.
+/// What the cluster says of the workload, and every image that its pods run, of all its Deployments, and that pods run to
+/// which its Service leads although they are none of these.
 struct Seen {
     told: Told,
     overview: Overview,
@@ -52,22 +53,13 @@ async fn look(session: &Session, watched: &Watched, release: &Release) -> Result
     let mut told = told(&kube, release).await?;
     told.journal = Book::open(&kube, &release.namespace).journal().await?;
     let overview = overview(&watched.environment.name, release, &told, kube.now());
-    let names = workloads(release);
-    let deployments = told.deployments.iter().filter(|one| names.contains(&one.metadata.name));
-    let own: Vec<_> = deployments.flat_map(|one| pods::of(one, &told.replica_sets, &told.pods)).collect();
-    let (images, findings) = running(&own);
+    let (images, findings) = running(&leads::all(release, &told));
     images.iter().try_for_each(|image| session.note(&in_words(image)))?;
     Ok(Seen { told, overview, images, findings })
 }
 
 fn in_words(image: &Running) -> String {
     format!("{} in the containers {} of {}", image.subject, image.containers.join(", "), image.pods.join(", "))
-}
-
-/// Of what does not run nothing is proved; that it does not is the health's matter.
-fn nothing_runs(watched: &Watched) -> NotRun {
-    let name = &watched.environment.name;
-    NotRun::new("no container of the workload runs an image", format!("cargo xtask monitor {name} health"))
 }
 
 /// The repository and as much of the digest as tells images apart.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::super::{Kind, Watched, gate};
-use super::{look, nothing_runs, short};
+use super::{look, short};
 use crate::config::{Release, Signing};
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, action};
 use crate::engine::session::Session;
+use crate::monitor::images::nothing_runs;
 use crate::tools::attested::KINDS;
 use crate::tools::catalog::{COSIGN, CRANE};
 use crate::tools::command::Command;
@@ -50,7 +51,7 @@ async fn probe(
     let demand = Demand::of(ctx, &signing)?;
     let seen = look(&session, &watched, &release).await?;
     if seen.images.is_empty() && seen.findings.is_empty() {
-        return Err(nothing_runs(&watched).into());
+        return Err(nothing_runs(&watched.environment.name).into());
     }
     let ours = ctx.config.registry.as_ref().map(|registry| registry.repository.as_str());
     let others = &watched.environment.monitor.others;

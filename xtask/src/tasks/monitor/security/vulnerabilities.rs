@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use super::super::{Kind, Watched, gate};
-use super::{look, nothing_runs, short};
+use super::{look, short};
 use crate::config::Release;
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, action};
 use crate::engine::session::Session;
+use crate::monitor::images::nothing_runs;
 use crate::policy;
 use crate::tasks::container::scan::{LookedUp, look_up, step};
 use crate::tasks::scan::under_policy;
@@ -39,7 +40,7 @@ pub fn plan(ctx: &Ctx, watched: &Arc<Watched>, release: &Release) -> Option<Gate
 async fn probe(session: Session, watched: Arc<Watched>, release: Release) -> Result<Outcome, Unproven> {
     let seen = look(&session, &watched, &release).await?;
     if seen.images.is_empty() {
-        return Err(nothing_runs(&watched).into());
+        return Err(nothing_runs(&watched.environment.name).into());
     }
     session.program(&TRIVY).await?;
     // Archives of whole images go with the probe, and with the next run where this one is killed.
