@@ -238,7 +238,7 @@ pub fn delivery(delivery: &BTreeMap<String, Dora>) -> Vec<Row> {
 }
 
 pub const INCIDENTS: &[&str] =
-    &["check", "environment", "how it stands", "since", "last seen well", "bad runs", "reason"];
+    &["check", "environment", "how it stands", "since", "last seen well", "bad runs", "issue", "reason"];
 
 pub fn incident(incident: &Incident) -> Row {
     vec![
@@ -248,6 +248,7 @@ pub fn incident(incident: &Incident) -> Row {
         minute(incident.since),
         incident.good.map_or(NONE.to_owned(), minute),
         grouped(incident.times),
+        if incident.issue.is_empty() { NONE.to_owned() } else { incident.issue.clone() },
         incident.reason.clone(),
     ]
 }

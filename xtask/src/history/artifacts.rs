@@ -11,6 +11,7 @@ use quick_xml::Reader;
 use quick_xml::events::Event;
 use serde::Deserialize;
 
+use super::entry::Issue;
 use super::release::{self, Written};
 use crate::disk::read_report;
 use crate::load::summary::{self, Summary};
@@ -29,6 +30,9 @@ const LOAD: &str = "perf/summary.json";
 /// What a release leaves, relative to the output folder.
 pub const RELEASE: &str = "release.json";
 
+/// Which issues there are about what a run of the monitoring saw, relative to the output folder.
+pub const ISSUES: &str = "monitor/issues.json";
+
 /// How much of a coverage file is read: its root element is in the first lines.
 const HEAD: u64 = 16 << 10;
 
@@ -45,6 +49,8 @@ pub struct Artifacts {
     pub load: Option<(String, Summary)>,
     /// The release.
     pub release: Option<Written>,
+    /// The issues about its gates.
+    pub issues: Vec<Issue>,
 }
 
 /// Reads what the gates of a report have left in `out`. Nothing that is missing or broken is an error: it was reported
@@ -55,7 +61,9 @@ pub fn read(out: &Path, report: &Report) -> Artifacts {
     let load = owner(LOAD).and_then(|gate| Some((gate.id.clone(), json::<Summary>(&out.join(LOAD))?)));
     let release = ["deploy", "rollback"].contains(&report.task.as_str());
     let release = release.then(|| json::<Written>(&out.join(RELEASE))).flatten();
+    let issues = owner(ISSUES).and_then(|_| json::<Vec<Issue>>(&out.join(ISSUES)));
     Artifacts {
+        issues: issues.unwrap_or_default(),
         coverage: owner(COVERAGE).and_then(|_| percent(&out.join(COVERAGE))),
         legs: report.gates.iter().filter_map(|gate| leg(out, report, gate)).collect(),
         image: image.map(|built| built.size),

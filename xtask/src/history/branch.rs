@@ -1,8 +1,9 @@
 //! The history of all machines: a branch of the repository that holds nothing else, read and written through GitHub's API.
 //!
 //! A run is a file of its own name, `runs/RUN.json`, so that two at once cannot overwrite each other. Files older than a day
-//! are packed into one, `packs/RUN.jsonl`, by whoever finds many of them; the oldest packs go. Each commit stands on the one
-//! before it, and a branch that has moved meanwhile is read again.
+//! are packed into one, `packs/RUN-HASH.jsonl`, by whoever finds many of them; the oldest packs go. Each commit stands on the one
+//! before it, and a branch that has moved meanwhile is read again. Beside them lie the figures of all runs that are there,
+//! `metrics.prom`, which stand on the very commit that they are of.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,10 +14,11 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+use super::entry::Entry;
 use super::store::{self, LONGEST_LINE, Line, MOST_BYTES};
 use crate::disk::write_atomically;
 use crate::text::clean;
-use crate::tools::github::{Change, File, GitHub, Trouble};
+use crate::tools::github::{Change, File, GitHub, Tip, Trouble};
 use crate::verdict::Unproven;
 
 /// How often a branch that others move meanwhile is read again.
@@ -39,6 +41,9 @@ const YOUNG: time::Duration = time::Duration::days(1);
 
 const RUNS: &str = "runs/";
 const PACKS: &str = "packs/";
+
+/// The figures, as Prometheus reads them.
+pub const FIGURES: &str = "metrics.prom";
 
 /// What a push came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -164,12 +169,17 @@ async fn pack(
             text.push('\n');
         });
     }
-    let first = old.first().and_then(|file| name_in(file, RUNS, ".json")).unwrap_or_default();
-    let mut changes =
-        vec![Change::Write { path: format!("{PACKS}{first}.jsonl"), blob: github.create_blob(&text).await? }];
+    let mut changes = vec![Change::Write { path: pack_path(old, &text), blob: github.create_blob(&text).await? }];
     changes.extend(old.iter().map(|file| Change::Remove { path: file.path.clone() }));
     changes.extend(surplus(packs, text.len() as u64).into_iter().map(|path| Change::Remove { path }));
     Ok(changes)
+}
+
+/// By the oldest run, so that the oldest pack is the first one; and by what is in it, for a run that was packed may be pushed
+/// and packed again, and must not take the place of those that it was packed with.
+fn pack_path(old: &[&File], text: &str) -> String {
+    let first = old.first().and_then(|file| name_in(file, RUNS, ".json")).unwrap_or_default();
+    format!("{PACKS}{first}-{}.jsonl", &blake3::hash(text.as_bytes()).to_hex()[..8])
 }
 
 /// The oldest packs, as many as have to go for one more.
@@ -185,9 +195,39 @@ fn surplus(packs: &[&File], more: u64) -> Vec<String> {
     packs.iter().take_while(goes).map(|file| file.path.clone()).collect()
 }
 
+/// Writes the figures of all runs of the branch beside them; `folder` is where [`pull`] puts these. Whether they were others
+/// than those that were there.
+pub async fn publish(
+    github: &GitHub,
+    branch: &str,
+    folder: &Path,
+    render: impl Fn(&[Entry]) -> String,
+) -> Result<bool, Unproven> {
+    for attempt in 0..TRIES {
+        let tip = github.tip(branch).await?.unwrap_or_default();
+        fetch(github, &tip, folder).await?;
+        let blob = github.create_blob(&render(&store::read_folders(&[folder.to_owned()])?.entries)).await?;
+        // Also where ours came by an answer that was lost.
+        if tip.files.iter().any(|file| file.path == FIGURES && file.sha == blob) {
+            return Ok(attempt > 0);
+        }
+        let change = Change::Write { path: FIGURES.to_owned(), blob };
+        if github.commit(branch, Some(&tip), &[change], "figures\n").await? {
+            return Ok(true);
+        }
+        // Whoever was faster has added a run, or knew less: these are figures of another commit now.
+        github.pause(backoff(attempt)).await?;
+    }
+    Err(Trouble::Contended { branch: branch.to_owned(), tries: TRIES }.into())
+}
+
 /// Fetches what the branch has and `folder` has not, a file a blob, and removes what the branch has no more.
 pub async fn pull(github: &GitHub, branch: &str, folder: &Path) -> Result<Pulled, Unproven> {
     let tip = github.tip(branch).await?.unwrap_or_default();
+    fetch(github, &tip, folder).await
+}
+
+async fn fetch(github: &GitHub, tip: &Tip, folder: &Path) -> Result<Pulled, Unproven> {
     let is_ours = |file: &&File| {
         let is_single = name_in(file, RUNS, ".json").is_some() && file.size <= LONGEST_LINE as u64;
         is_single || name_in(file, PACKS, ".jsonl").is_some() && file.size <= LARGEST_PACK

@@ -148,7 +148,8 @@ fn old_runs_are_packed_young_ones_are_not_and_nothing_is_lost() {
         assert_eq!(found, Pushed { new: 1, already: 0, packed: PACKED });
         let files = hub.files(BRANCH);
         assert_eq!((files.len(), held(&hub)), (1 + 50 + 1, (151, 151)));
-        assert!(files.contains_key(&format!("packs/{}.jsonl", entry(0).run)));
+        let begins = format!("packs/{}-", entry(0).run);
+        assert!(files.keys().any(|path| path.starts_with(&begins) && path.ends_with(".jsonl")), "{files:?}");
         // The next one packs nothing, for not many are left.
         assert_eq!(push(&github, BRANCH, &runs([1501]), now).await.unwrap().packed, 0);
     });
@@ -161,6 +162,27 @@ fn old_runs_are_packed_young_ones_are_not_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_packed_run_that_comes_again_takes_no_pack_with_it() {
+    let hub = Hub::start();
+    let github = github(&hub);
+    let now = datetime!(2026-11-04 00:00 UTC);
+    block(async {
+        push(&github, BRANCH, &runs(0..100), now).await.unwrap();
+        // Not all are packed at once that may be: the first hundred.
+        assert_eq!(push(&github, BRANCH, &runs([100]), now).await.unwrap().packed, PACKED);
+        // The oldest of them is pushed once more, and is the oldest of the next pack as well.
+        push(&github, BRANCH, &runs([0]), now).await.unwrap();
+        assert_eq!(push(&github, BRANCH, &runs(101..200), now).await.unwrap().packed, 2);
+        assert_eq!(push(&github, BRANCH, &runs([200]), now).await.unwrap().packed, 0);
+        assert_eq!(push(&github, BRANCH, &runs([201, 202]), now).await.unwrap().packed, PACKED);
+    });
+    let packs: Vec<String> = hub.files(BRANCH).into_keys().filter(|path| path.starts_with(PACKS)).collect();
+    assert_eq!(packs.len(), 3, "{packs:?}");
+    assert!(packs.iter().all(|path| store::is_name(&path[PACKS.len()..path.len() - ".jsonl".len()])), "{packs:?}");
+    assert_eq!(held(&hub), (204, 203));
+}
+
+#[test]
 fn the_oldest_packs_make_room() {
     let pack = |name: &str, size| File { path: format!("packs/{name}.jsonl"), sha: "a".into(), size };
     let packs = [pack("c", 4 << 20), pack("a", 6 << 20), pack("b", 6 << 20)];
@@ -168,6 +190,54 @@ fn the_oldest_packs_make_room() {
     assert_eq!(surplus(&packs, 0), [""; 0]);
     assert_eq!(surplus(&packs, 1), ["packs/a.jsonl"]);
     assert_eq!(surplus(&packs, 7 << 20), ["packs/a.jsonl", "packs/b.jsonl"]);
+}
+
+/// Figures that name each run.
+fn named(entries: &[Entry]) -> String {
+    entries.iter().map(|entry| format!("{}\n", entry.run)).collect()
+}
+
+#[test]
+fn the_figures_are_of_the_runs_that_are_there_and_written_when_they_change() {
+    let hub = Hub::start();
+    let github = github(&hub);
+    let folder = tempfile::tempdir().unwrap();
+    let names = |all: &[usize]| all.iter().map(|run| format!("{}\n", entry(*run).run)).collect::<String>();
+    block(async {
+        push(&github, BRANCH, &runs([1, 2]), NOW).await.unwrap();
+        assert!(publish(&github, BRANCH, folder.path(), named).await.unwrap());
+        assert_eq!((&hub.files(BRANCH)[FIGURES], hub.commits(BRANCH)), (&names(&[1, 2]), 2));
+        assert!(!publish(&github, BRANCH, folder.path(), named).await.unwrap());
+        assert_eq!(hub.commits(BRANCH), 2);
+        // Another run comes between our look and our commit: it is in the figures, and stays.
+        push(&github, BRANCH, &runs([3]), NOW).await.unwrap();
+        hub.moves_before_the_next_commit(BRANCH);
+        assert!(publish(&github, BRANCH, folder.path(), named).await.unwrap());
+        let files = hub.files(BRANCH);
+        assert_eq!((&files[FIGURES], files.len()), (&names(&[1, 2, 3]), 3 + 1 + 1));
+        assert!(hub.requests().iter().all(|asked| asked.body["force"] != json!(true)));
+        // They are no run, and nobody fetches them.
+        let found = pull(&github, BRANCH, &folder.path().join("other")).await.unwrap();
+        assert_eq!(found.files, 4);
+    });
+}
+
+#[test]
+fn ten_that_publish_at_once_leave_figures_of_all_ten() {
+    let hub = Hub::start();
+    std::thread::scope(|scope| {
+        for run in 0..10 {
+            let hub = &hub;
+            scope.spawn(move || {
+                let (github, folder) = (github(hub), tempfile::tempdir().unwrap());
+                block(async {
+                    push(&github, BRANCH, &runs([run]), NOW).await.unwrap();
+                    publish(&github, BRANCH, folder.path(), named).await.unwrap();
+                });
+            });
+        }
+    });
+    assert_eq!(hub.files(BRANCH)[FIGURES].lines().count(), 10);
 }
 
 #[test]

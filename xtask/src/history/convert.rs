@@ -8,6 +8,7 @@ use super::release::{Release, Written};
 use crate::load::summary::{Summary, Trend};
 use crate::model::{FLAKY, GateReport, Report};
 use crate::release::diagnosis;
+use crate::verdict::{Severity, Verdict, Work};
 
 /// How many characters of a reason are remembered.
 pub const LONGEST_REASON: usize = 200;
@@ -35,7 +36,7 @@ pub struct About {
 
 /// The line of a run.
 pub fn entry(report: &Report, artifacts: &Artifacts, about: &About) -> Entry {
-    let Artifacts { coverage, legs, image, load, release } = artifacts;
+    let Artifacts { coverage, legs, image, load, release, issues } = artifacts;
     let measured = coverage.is_some() || !legs.is_empty();
     Entry {
         schema: SCHEMA.to_owned(),
@@ -56,6 +57,7 @@ pub fn entry(report: &Report, artifacts: &Artifacts, about: &About) -> Entry {
         image: image.map(|size_bytes| Image { size_bytes }),
         load: load.as_ref().map(|(gate, summary)| of_load(gate, summary)),
         release: release.as_ref().map(|written| of_release(written, report)),
+        issues: issues.clone(),
     }
 }
 
@@ -80,10 +82,46 @@ fn gate(report: &GateReport) -> Gate {
         cached: report.cached,
         duration_ms: report.duration_ms,
         work: report.work.clone(),
-        reason: report.reason.chars().take(LONGEST_REASON).collect(),
+        reason: reason(report).chars().take(LONGEST_REASON).collect(),
         findings,
         flaky: flaky.map(|finding| finding.rule.clone()).take(MOST_FLAKY).collect(),
     }
+}
+
+/// Why a gate is not green, for everybody: what a finding says is not for a public page, and neither is who holds a lock.
+fn reason(report: &GateReport) -> String {
+    match report.verdict {
+        Verdict::Pass => String::new(),
+        Verdict::Fail => {
+            let breaking: Vec<_> = report.findings.iter().filter(|finding| finding.breaks(Severity::Low)).collect();
+            let mut rules: Vec<&str> = Vec::new();
+            for finding in &breaking {
+                if !rules.contains(&finding.rule.as_str()) {
+                    rules.push(&finding.rule);
+                }
+            }
+            format!("{}: {}", Work::new(breaking.len() as u64, "findings"), rules.join(", "))
+        }
+        Verdict::DidNotRun => nameless(&report.reason),
+    }
+}
+
+/// The same text without people, as the journal names them: `name@host`, and `name (GitHub Actions)`.
+fn nameless(text: &str) -> String {
+    let words: Vec<&str> = text.split(' ').collect();
+    let is_plain = |part: &str| !part.is_empty() && !part.contains(['/', ':']);
+    let is_at_host = |word: &str| {
+        let word = word.trim_matches(|c: char| !c.is_alphanumeric());
+        // A version of a package has a digit there, and a digest a colon.
+        word.split_once('@')
+            .is_some_and(|(name, host)| is_plain(name) && is_plain(host) && host.starts_with(char::is_alphabetic))
+    };
+    let is_person = |at: usize| {
+        let after = [words.get(at + 1), words.get(at + 2)];
+        is_at_host(words[at]) || matches!(after, [Some(&"(GitHub"), Some(next)] if next.starts_with("Actions)"))
+    };
+    let shown = (0..words.len()).map(|at| if is_person(at) { "somebody" } else { words[at] });
+    shown.collect::<Vec<_>>().join(" ")
 }
 
 fn of_release(written: &Written, report: &Report) -> Release {
@@ -131,10 +169,10 @@ fn percentiles(trend: Trend) -> Percentiles {
 mod tests {
     use super::*;
     use crate::context::Profile;
-    use crate::history::entry::Found;
+    use crate::history::entry::{About as Of, Found, Issue};
     use crate::load::summary;
     use crate::release::journal;
-    use crate::verdict::{Finding, Severity, Tool, Verdict, Work};
+    use crate::verdict::{Finding, Tool};
 
     fn report() -> Report {
         let flaky = Finding::new("t.py::test_a", Severity::High, format!("{FLAKY}failed, then passed in attempt 2"));
@@ -185,8 +223,8 @@ mod tests {
         let gate = &found.gates[0];
         assert_eq!(gate.findings, Found { high: 1, excused: 1, ..Found::default() });
         assert_eq!(
-            (gate.flaky.as_slice(), gate.reason.chars().count()),
-            (&["t.py::test_a".to_owned()][..], LONGEST_REASON)
+            (gate.flaky.as_slice(), gate.reason.as_str()),
+            (&["t.py::test_a".to_owned()][..], "1 finding: t.py::test_a")
         );
         assert_eq!((found.coverage.is_none(), found.environment.as_deref()), (true, Some("staging")));
         let text = serde_json::to_string(&found).unwrap();
@@ -195,6 +233,43 @@ mod tests {
         // Whatever a task is called and wherever HEAD is, it is the name of a file.
         let odd = Report { task: "../x y".into(), commit: String::new(), ..report() };
         assert_eq!(entry(&odd, &Artifacts::default(), &about()).run, "20261128T004111Z-none-xy-3f2a91");
+    }
+
+    #[test]
+    fn a_reason_tells_everybody_what_it_is_about_and_no_text_of_a_finding_or_name() {
+        let found = |rule: &str| Finding::new(rule, Severity::High, "`AKIA` lies in the ConfigMap `x`");
+        let excused = Finding { excused: Some("no fix yet".into()), ..found("CVE-1") };
+        let info = Finding::new("seen", Severity::Info, "x");
+        let many = vec![found("too-few-pods"), info, found("no-service"), excused, found("too-few-pods")];
+        let held = "another release holds the lock: anna@host-1 (release r1)";
+        let in_actions = "another release holds the lock: bert (GitHub Actions) (release r1)";
+        let image = "`ghcr.io/o/forge@sha256:aa` cannot be pulled: actions/x@v4, pkg@1.2";
+        for (verdict, reason, findings, expected) in [
+            (Verdict::Fail, "`AKIA` lies in the ConfigMap `x`", vec![found("aws-key")], "1 finding: aws-key"),
+            (Verdict::Fail, "`AKIA` lies … (and 2 more)", many, "3 findings: too-few-pods, no-service"),
+            (Verdict::DidNotRun, "the cluster cannot be reached", vec![], "the cluster cannot be reached"),
+            (Verdict::DidNotRun, held, vec![], "another release holds the lock: somebody (release r1)"),
+            (
+                Verdict::DidNotRun,
+                in_actions,
+                vec![],
+                "another release holds the lock: somebody (GitHub Actions) (release r1)",
+            ),
+            (Verdict::DidNotRun, image, vec![], image),
+            (Verdict::Pass, "", vec![], ""),
+        ] {
+            let mut report = report();
+            report.gates[0] = GateReport { verdict, reason: reason.into(), findings, ..report.gates[0].clone() };
+            let line = entry(&report, &Artifacts::default(), &about());
+            assert_eq!(line.gates[0].reason, expected);
+            assert!(!serde_json::to_string(&line).unwrap().contains("AKIA"));
+        }
+        let long = GateReport {
+            verdict: Verdict::DidNotRun,
+            reason: "é".repeat(LONGEST_REASON + 1),
+            ..report().gates[0].clone()
+        };
+        assert_eq!(gate(&long).reason.chars().count(), LONGEST_REASON);
     }
 
     #[test]
@@ -216,15 +291,18 @@ mod tests {
             entry: journal::Entry { id: "r1".into(), ..journal::Entry::default() },
             ..Written::default()
         };
+        let issue = Issue { gate: "monitor/health/pods".into(), about: Of::Failing, url: "https://i/7".into() };
         let artifacts = Artifacts {
             coverage: Some(93.5),
             legs: [("3.11".to_owned(), 92.0)].into(),
             image: Some(1000),
             load: Some(("perf".into(), summary)),
             release: Some(written),
+            issues: vec![issue.clone()],
         };
         let found = entry(&report(), &artifacts, &about());
         assert_eq!(found.coverage.unwrap().combined, Some(93.5));
+        assert_eq!(found.issues, [issue]);
         assert_eq!(found.image, Some(Image { size_bytes: 1000 }));
         let load = found.load.unwrap();
         assert_eq!(load.rest, Some(Percentiles { p50: 1.0, p95: 10.0, p99: 20.0 }));

@@ -59,6 +59,30 @@ pub struct Entry {
     /// The release that the run made, or tried to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,
+    /// The issues about its gates that the run has opened or found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub issues: Vec<Issue>,
+}
+
+/// An issue about a gate of the monitoring.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Issue {
+    /// The gate.
+    pub gate: String,
+    /// What about it.
+    pub about: About,
+    /// The issue's page.
+    pub url: String,
+}
+
+/// What an issue says of its gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum About {
+    /// It found something bad.
+    Failing,
+    /// It did not run.
+    Unwatched,
 }
 
 /// What kind of machine a run was on.
@@ -96,7 +120,8 @@ pub struct Gate {
     pub duration_ms: u64,
     /// What it did.
     pub work: Work,
-    /// Why it is not green, cut to [`super::convert::LONGEST_REASON`] characters; empty for a pass.
+    /// Why it is not green, cut to [`super::convert::LONGEST_REASON`] characters; empty for a pass. Of one that failed: how many
+    /// findings, and which rules they break.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// What it found.

@@ -1,7 +1,7 @@
 //! What runs leave behind for good: one line a run, and the figures that are made of many of them.
 //!
-//! Pure parts ([`entry`], [`release`], [`convert`], [`dora`], [`prometheus`]) stand beside what reads and writes ([`artifacts`], [`store`], [`branch`]). Who runs is
-//! of no interest here, and neither is how figures are drawn.
+//! Pure parts ([`entry`], [`release`], [`convert`], [`dora`], [`samples`], [`prometheus`]) stand beside what reads and writes
+//! ([`artifacts`], [`store`], [`branch`]). Who runs is of no interest here, and neither is how figures are drawn.
 
 pub mod artifacts;
 pub mod branch;
@@ -10,6 +10,7 @@ pub mod dora;
 pub mod entry;
 pub mod prometheus;
 pub mod release;
+pub mod samples;
 pub mod store;
 #[cfg(test)]
 pub mod testing;

@@ -3,7 +3,6 @@
 //! All are gauges over the last [`WINDOW`]: a history is bounded, and what it forgets would make a counter run backwards.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -11,6 +10,7 @@ use time::OffsetDateTime;
 use super::dora::{self, Times};
 use super::entry::{Entry, Gate, Host, Load, Percentiles};
 use super::release::moment;
+use super::samples::Samples;
 use crate::release::journal::Outcome;
 use crate::verdict::{Severity, Verdict};
 
@@ -57,41 +57,6 @@ pub const FAMILIES: [(&str, &str); 27] = [
     ("forge_release_fallback_seconds", "From the newest decision to go back until what was brought back was verified."),
 ];
 
-type Labels = Vec<(&'static str, String)>;
-
-/// The samples by metric.
-#[derive(Default)]
-struct Samples(BTreeMap<&'static str, Vec<(Labels, f64)>>);
-
-impl Samples {
-    fn add(&mut self, name: &'static str, labels: &[(&'static str, &str)], value: f64) {
-        let labels = labels.iter().filter(|(_, value)| !value.is_empty());
-        let labels = labels.map(|(name, value)| (*name, (*value).to_owned())).collect();
-        self.0.entry(name).or_default().push((labels, value));
-    }
-
-    fn text(&self) -> String {
-        let mut text = String::new();
-        for (name, help) in FAMILIES {
-            let Some(samples) = self.0.get(name) else { continue };
-            // Writing into a String cannot fail.
-            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
-            for (labels, value) in samples {
-                let labels: Vec<String> =
-                    labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
-                let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-                let _ = writeln!(text, "{name}{labels} {value}");
-            }
-        }
-        text
-    }
-}
-
-/// A label's value between its quotes.
-fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-}
-
 /// The history, the oldest run first, as it stands at `now`. An empty one gives an empty text.
 pub fn render(entries: &[Entry], now: OffsetDateTime) -> String {
     let mut samples = Samples::default();
@@ -104,7 +69,7 @@ pub fn render(entries: &[Entry], now: OffsetDateTime) -> String {
     measured(&mut samples, entries);
     loads(&mut samples, entries);
     releases(&mut samples, entries, now);
-    samples.text()
+    samples.text(&FAMILIES)
 }
 
 fn is_recent(entry: &Entry, now: OffsetDateTime) -> bool {

@@ -26,6 +26,7 @@ pub fn entry(number: usize) -> Entry {
         image: None,
         load: None,
         release: None,
+        issues: vec![],
     }
 }
 

@@ -178,6 +178,14 @@ impl Writer<'_> {
         self.with_run(&format!("It is over: {how}. It lasted **{}**, from {bad} to {good}.", span(lasted)))
     }
 
+    /// Nobody looks any more.
+    pub fn unplanned(&self) -> String {
+        self.with_run(
+            "It is no longer checked: neither the environment's file nor `pipeline.toml` asks for it any more. How it is \
+             nobody knows.",
+        )
+    }
+
     /// Another run was faster.
     pub fn duplicate(&self, of: u64) -> String {
         format!("Another run told the same in #{of}, which stays; this one is closed as its duplicate.")

@@ -16,7 +16,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::OnceCell;
 
 use super::body::Writer;
-use super::look::{Check, checks};
+use super::look::{Check, checks, name_of};
 use super::mark::{self, Body, Key};
 use super::state::{Kind, Look};
 use crate::config::{Alerts, Environment};
@@ -35,7 +35,8 @@ const PATIENCE: time::Duration = time::Duration::minutes(10);
 /// What was told of all checks of a report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Told {
-    /// One for each check, in the report's order, and one more for each other incident of it.
+    /// One for each check, in the report's order, and one more for each other incident of it; then one for each issue whose
+    /// check is not planned any more.
     pub checks: Vec<CheckTold>,
     /// What kept this run from asking about any check.
     pub trouble: Option<Untold>,
@@ -103,16 +104,25 @@ impl Told {
 /// Tells what a finished report of the task `monitor` says of each check. What could not be told is in the answer.
 ///
 /// An environment without `[alerts]` tells nobody anything: the answer has no check.
-pub async fn tell(machine: &Machine, environment: &Environment, report: &Report) -> Told {
+pub async fn tell(machine: &Machine, environment: &Environment, seen: Seen<'_>) -> Told {
     let github = GitHub::open(machine).await;
-    tell_by(&machine.ctx, environment, report, github.as_ref(), &machine.cancel, Arc::new(Clock)).await
+    tell_by(&machine.ctx, environment, seen, github.as_ref(), &machine.cancel, Arc::new(Clock)).await
+}
+
+/// What a run of the monitoring saw, and what it may have left out.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// Its report.
+    pub report: &'a Report,
+    /// The gates of a run that looks at everything. An issue about another check is ended; about none where this is `None`.
+    pub planned: Option<&'a [String]>,
 }
 
 /// The same, with a given GitHub and a given clock.
 pub async fn tell_by(
     ctx: &Ctx,
     environment: &Environment,
-    report: &Report,
+    Seen { report, planned }: Seen<'_>,
     github: Result<&GitHub, &Trouble>,
     cancel: &Cancel,
     wait: Arc<dyn Wait>,
@@ -120,7 +130,7 @@ pub async fn tell_by(
     let Some(alerts) = &environment.alerts else { return Told::default() };
     let checks = checks(report, &ctx.out, alerts);
     let untold = |trouble: Untold| {
-        let nothing = |check: &Check| CheckTold::new(check, Kind::Failing);
+        let nothing = |check: &Check| CheckTold::new(&check.name, Kind::Failing);
         Told { checks: checks.iter().map(nothing).collect(), trouble: Some(trouble) }
     };
     let github = match github {
@@ -153,7 +163,7 @@ pub async fn tell_by(
         wait,
     };
     match desk.list().await {
-        Ok(open) => desk.all(&checks, &open).await,
+        Ok(open) => desk.all(&checks, planned, &open).await,
         Err(trouble) => untold(trouble.into()),
     }
 }
@@ -184,28 +194,38 @@ struct Ours {
 }
 
 impl Desk<'_> {
-    async fn all(&self, checks: &[Check], open: &[Ours]) -> Told {
+    async fn all(&self, checks: &[Check], planned: Option<&[String]>, open: &[Ours]) -> Told {
         let (begun, mut told, mut over) = (self.now(), Told::default(), None);
+        // What keeps this run from asking about the next check, too.
+        let kept = |over: &Option<Untold>| {
+            let reason =
+                || format!("there was no more time: GitHub made it wait for {} minutes", PATIENCE.whole_minutes());
+            let is_late = self.now() - begun > PATIENCE;
+            over.clone().or_else(|| is_late.then(|| Untold { reason: reason(), fix: "run it again".to_owned() }))
+        };
         for check in checks {
             for about in Kind::ALL {
-                let mut one = CheckTold::new(check, about);
-                if let Some(over) = &over {
-                    one.trouble.push(Untold::clone(over));
-                } else if self.now() - begun > PATIENCE {
-                    let reason =
-                        format!("there was no more time: GitHub made it wait for {} minutes", PATIENCE.whole_minutes());
-                    one.trouble.push(Untold { reason, fix: "run it again".to_owned() });
+                let mut one = CheckTold::new(&check.name, about);
+                if let Some(untold) = kept(&over) {
+                    one.trouble.push(untold);
                 } else if let Err(trouble) = self.settle(check, open, &mut one).await {
-                    if is_over(&trouble) {
-                        over = Some(trouble.clone().into());
-                    }
-                    one.trouble.push(trouble.into());
+                    one.fails(trouble, &mut over);
                 }
                 // Most checks have no second incident to speak of.
                 if about == Kind::Failing || one.issue.is_some() || !one.told.is_empty() || !one.trouble.is_empty() {
                     told.checks.push(one);
                 }
             }
+        }
+        for ours in unplanned(checks, planned, open) {
+            let key = &ours.body.mark.key;
+            let mut one = CheckTold::new(&key.check, key.about);
+            if let Some(untold) = kept(&over) {
+                one.trouble.push(untold);
+            } else if let Err(trouble) = self.end(ours, &mut one).await {
+                one.fails(trouble, &mut over);
+            }
+            told.checks.push(one);
         }
         told
     }
@@ -257,10 +277,31 @@ impl Desk<'_> {
 }
 
 impl CheckTold {
-    fn new(check: &Check, about: Kind) -> Self {
-        let check = check.name.clone();
-        Self { check, about, told: vec![], issue: None, url: String::new(), trouble: vec![] }
+    fn new(check: &str, about: Kind) -> Self {
+        Self { check: check.to_owned(), about, told: vec![], issue: None, url: String::new(), trouble: vec![] }
     }
+
+    /// Notes what came in the way, and in `over` what would come in the way of the next one as well.
+    fn fails(&mut self, trouble: Trouble, over: &mut Option<Untold>) {
+        if is_over(&trouble) {
+            *over = Some(trouble.clone().into());
+        }
+        self.trouble.push(trouble.into());
+    }
+}
+
+/// The issues whose check is neither among those that were looked at nor among the planned ones.
+fn unplanned<'a>(
+    checks: &'a [Check],
+    planned: Option<&'a [String]>,
+    open: &'a [Ours],
+) -> impl Iterator<Item = &'a Ours> {
+    let is_planned = move |ours: &&Ours| {
+        let name = &ours.body.mark.key.check;
+        let is_seen = checks.iter().any(|check| check.name == *name);
+        is_seen || planned.is_none_or(|planned| planned.iter().any(|gate| name_of(gate) == Some(name)))
+    };
+    open.iter().filter(move |ours| !is_planned(ours))
 }
 
 /// Whether there is no use in asking about the next check.

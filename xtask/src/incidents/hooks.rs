@@ -26,6 +26,8 @@ pub enum News {
     Escalated(String),
     /// It is over.
     Closed(Duration),
+    /// Nobody looks any more, after that time.
+    Unplanned(Duration),
 }
 
 /// News of one incident.
@@ -81,6 +83,9 @@ impl Alert<'_> {
             (News::Closed(lasted), Kind::Unwatched) => {
                 (":large_green_circle:", format!("is watched again after {}", span(*lasted)))
             }
+            (News::Unplanned(lasted), _) => {
+                (":white_circle:", format!("is no longer checked: closed after {}", span(*lasted)))
+            }
         };
         let mut lines = vec![format!("{sign} {}", escaped(&format!("{environment}: {check} {what}")))];
         let reason = self.reason(redactor);
@@ -97,7 +102,7 @@ impl Alert<'_> {
         let (transition, level, lasted) = match &self.news {
             News::Opened => ("opened", "", None),
             News::Escalated(level) => ("escalated", level.as_str(), None),
-            News::Closed(lasted) => ("closed", "", Some(lasted.as_secs())),
+            News::Closed(lasted) | News::Unplanned(lasted) => ("closed", "", Some(lasted.as_secs())),
         };
         let Key { environment, check, about } = self.key;
         let bad = self.incident.bad.format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
@@ -154,6 +159,11 @@ mod tests {
             ),
             (News::Closed(hour), &key, ":large_green_circle: production: health/pods is well again after 1 h"),
             (News::Closed(hour), &unwatched, ":large_green_circle: production: health/pods is watched again after 1 h"),
+            (
+                News::Unplanned(hour),
+                &key,
+                ":white_circle: production: health/pods is no longer checked: closed after 1 h",
+            ),
         ] {
             let reason = "<!channel> @here & sk-a-very-secret-key\n\u{1b}[31mred";
             let alert = Alert { news, key, incident: &incident, reason, issue: 7, url: "https://i/7", run: "" };
@@ -190,5 +200,9 @@ mod tests {
         ids.sort_by_key(Value::to_string);
         ids.dedup();
         assert_eq!(ids.len(), 4);
+        // Whatever ends it closes what was opened.
+        let ended = alert(News::Unplanned(Duration::from_secs(90))).json(&redactor);
+        assert_eq!((&ended["transition"], &ended["lasted_seconds"]), (&json!("closed"), &json!(90)));
+        assert_eq!(ended["id"], alert(News::Closed(Duration::ZERO)).json(&redactor)["id"]);
     }
 }

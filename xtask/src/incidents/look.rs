@@ -64,11 +64,7 @@ pub fn checks(report: &Report, out: &Path, alerts: &Alerts) -> Vec<Check> {
 }
 
 fn check(gate: &GateReport, out: &Path, alerts: &Alerts) -> Option<Check> {
-    let name = gate.id.strip_prefix(TASK)?.strip_prefix('/')?;
-    let (kind, check) = name.split_once('/')?;
-    if !KINDS.contains(&kind) || check.is_empty() {
-        return None;
-    }
+    let name = name_of(&gate.id)?;
     let log = match alerts.log_lines {
         0 => vec![],
         _ if gate.verdict == Verdict::Pass => vec![],
@@ -83,6 +79,13 @@ fn check(gate: &GateReport, out: &Path, alerts: &Alerts) -> Option<Check> {
         findings: gate.findings.clone(),
         log,
     })
+}
+
+/// The name of the check that a gate is; `None` where it is no check of the service.
+pub fn name_of(gate: &str) -> Option<&str> {
+    let name = gate.strip_prefix(TASK)?.strip_prefix('/')?;
+    let (kind, check) = name.split_once('/')?;
+    (KINDS.contains(&kind) && !check.is_empty()).then_some(name)
 }
 
 fn last_lines(log: &[u8], most: usize) -> Vec<String> {

@@ -34,7 +34,7 @@ const MOST_PUSHED: usize = 50;
 /// `cargo xtask history …`
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Args {
-    /// Add runs to the data branch, through GitHub's API
+    /// Add runs to the data branch, with the figures of all that are there, through GitHub's API
     Push {
         /// A folder with reports of other jobs, as they were handed on [default: what ran in this checkout in Actions]
         #[arg(long, value_name = "DIR")]
@@ -118,6 +118,8 @@ async fn push(session: Session, branch: String, from: Option<PathBuf>) -> Result
     }
     let github = GitHub::open(&session.machine).await?;
     let pushed = branch::push(&github, &branch, &lines, ctx.started).await?;
+    let figures = |entries: &[Entry]| prometheus::render(entries, ctx.started);
+    branch::publish(&github, &branch, &ctx.store.join(store::FOLDER).join(store::BRANCH), figures).await?;
     let packed = if pushed.packed > 0 { format!(", {} older ones packed", pushed.packed) } else { String::new() };
     let told = format!("`{branch}`: {} new, {} there already{packed}", pushed.new, pushed.already);
     Ok(outcome(lines.len(), told, notes))

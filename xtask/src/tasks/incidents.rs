@@ -3,11 +3,20 @@
 //! It comes last in a run of `monitor`, over the report of all its other gates. Whatever GitHub, a chat or a program refused
 //! is `did not run` with its reason: an alert that nobody got is no alert.
 
+use anyhow::Context as _;
+
 use crate::config::Environment;
+use crate::context::Ctx;
+use crate::disk::write_atomically;
 use crate::engine::gate::Gate;
 use crate::engine::session::Session;
-use crate::incidents::desk::{Told, tell};
+use crate::history::artifacts;
+use crate::history::entry::{About, Issue};
+use crate::incidents::desk::{CheckTold, Seen, Told, tell};
+use crate::incidents::look::TASK;
+use crate::incidents::state::Kind;
 use crate::model::Report;
+use crate::tasks::monitor;
 use crate::tools::github::Clock;
 use crate::tools::webhook::Hook;
 use crate::verdict::{Evidence, Finding, NotRun, Outcome, Severity, Unproven, Work};
@@ -36,16 +45,31 @@ fn again(environment: &Environment) -> String {
 pub async fn run(session: Session, environment: &Environment, report: &Report) -> Result<Outcome, Unproven> {
     let machine = &session.machine;
     session.doing("tell what was seen");
-    let told = tell(machine, environment, report).await;
+    let planned = planned(&machine.ctx, environment);
+    let told = tell(machine, environment, Seen { report, planned: planned.as_deref() }).await;
     for line in lines(&told) {
         session.note(&machine.ctx.redactor.clean(&line))?;
     }
-    let outcome = outcome(&told, &again(environment));
+    let mut outcome = outcome(&told, &again(environment));
+    if let Outcome::Ran(evidence) = &mut outcome {
+        let path = machine.ctx.out.join(artifacts::ISSUES);
+        let issues = serde_json::to_string_pretty(&issues(&told)).context("issues are no JSON")?;
+        write_atomically(&path, machine.ctx.redactor.redact(&issues).as_bytes())?;
+        evidence.artifacts.push(artifacts::ISSUES.to_owned());
+    }
     let alerts = environment.alerts.as_ref();
     if let (Outcome::Ran(_), Some(variable)) = (&outcome, alerts.and_then(|alerts| alerts.dead_man.as_ref())) {
         dead_man(&session, variable).await?;
     }
     Ok(outcome)
+}
+
+/// The gates of a run that looks at everything: this one may have looked at one kind alone.
+fn planned(ctx: &Ctx, environment: &Environment) -> Option<Vec<String>> {
+    let args =
+        monitor::Args { environment: environment.name.clone(), kind: monitor::Kind::All, tell: monitor::Tell::Off };
+    let gates = monitor::gates(ctx, &args).ok()?;
+    Some(gates.into_iter().map(|gate| gate.id).collect())
 }
 
 async fn dead_man(session: &Session, variable: &str) -> Result<(), NotRun> {
@@ -61,7 +85,7 @@ async fn dead_man(session: &Session, variable: &str) -> Result<(), NotRun> {
 /// What was told → what the gate saw. Pure.
 fn outcome(told: &Told, again: &str) -> Outcome {
     let (all, count) = told.count();
-    let of = |one: &crate::incidents::desk::CheckTold| {
+    let of = |one: &CheckTold| {
         let message = format!("{} ({}): {} {}", one.check, one.about.name(), one.told.join(", "), one.url);
         (!one.told.is_empty()).then(|| Finding::new("told", Severity::Info, message))
     };
@@ -77,6 +101,20 @@ fn outcome(told: &Told, again: &str) -> Outcome {
         artifacts: vec![],
         fix: again.to_owned(),
     })
+}
+
+/// The open issues, for the history: one that was closed now is none of them.
+fn issues(told: &Told) -> Vec<Issue> {
+    let is_open = |one: &&CheckTold| one.issue.is_some() && one.told.iter().all(|word| word != "closed");
+    let issue = |one: &CheckTold| Issue {
+        gate: format!("{TASK}/{}", one.check),
+        about: match one.about {
+            Kind::Failing => About::Failing,
+            Kind::Unwatched => About::Unwatched,
+        },
+        url: one.url.clone(),
+    };
+    told.checks.iter().filter(is_open).map(issue).collect()
 }
 
 /// For the gate's log.
@@ -95,8 +133,7 @@ fn lines(told: &Told) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::incidents::desk::{CheckTold, Untold};
-    use crate::incidents::state::Kind;
+    use crate::incidents::desk::Untold;
 
     fn one(check: &str, about: Kind, told: &[&str], trouble: &[&str]) -> CheckTold {
         let untold = |reason: &&str| Untold { reason: (*reason).to_owned(), fix: "mend it".to_owned() };
@@ -108,6 +145,18 @@ mod tests {
             url: "https://i/7".to_owned(),
             trouble: trouble.iter().map(untold).collect(),
         }
+    }
+
+    #[test]
+    fn open_issues_are_remembered_and_closed_ones_are_not() {
+        let checks = vec![
+            one("health/pods", Kind::Failing, &[], &[]),
+            one("health/endpoints", Kind::Failing, &["changed"], &[]),
+            one("health/endpoints", Kind::Unwatched, &["closed"], &[]),
+        ];
+        let url = "https://i/7".to_owned();
+        let expected = [Issue { gate: "monitor/health/endpoints".to_owned(), about: About::Failing, url }];
+        assert_eq!(issues(&Told { checks, trouble: None }), expected);
     }
 
     #[test]

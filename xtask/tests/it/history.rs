@@ -101,8 +101,11 @@ fn runs_go_to_the_data_branch_once_and_come_back_elsewhere() {
     assert_eq!((pushed.id.as_str(), pushed.work.count), ("history/push", 1));
     assert_eq!(pushed.findings[0].message, "`pipeline-history`: 1 new, 0 there already");
     history(&there, &["push"], 0);
-    let files = hub.files(BRANCH);
-    assert_eq!((files.len(), hub.commits(BRANCH)), (1, 1), "{files:?}");
+    let mut files = hub.files(BRANCH);
+    // The run, and then the figures of all that are there.
+    assert_eq!((files.len(), hub.commits(BRANCH)), (2, 2), "{files:?}");
+    let figures = files.remove("metrics.prom").unwrap();
+    assert!(figures.contains("forge_gate_runs{gate=\"subjects\"") && figures.contains("host=\"actions\""), "{figures}");
     let entry: Entry = serde_json::from_str(files.values().next().unwrap()).unwrap();
     assert_eq!((entry.host, entry.branch.as_str()), (Host::Actions, "main"));
     assert_eq!(entry.url, format!("https://github.com/{REPOSITORY}/actions/runs/7"));
@@ -125,6 +128,7 @@ fn runs_go_to_the_data_branch_once_and_come_back_elsewhere() {
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::copy(there.path().join("target/xtask/out/history.jsonl"), folder.join("history.jsonl")).unwrap();
     let again = history(&here, &["push", "--from", "target/reports"], 0);
+    assert_eq!(hub.commits(BRANCH), 2, "nothing is new");
     assert!(again.findings[0].message.contains("0 new, 1 there already"), "{again:?}");
 }
 

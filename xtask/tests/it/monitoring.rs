@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
+use xtask::history::branch::FIGURES;
 use xtask::history::prometheus::FAMILIES;
 
 use super::support::{Project, repository};
@@ -144,6 +145,30 @@ fn dashboards_are_whole_and_ask_the_source_that_a_person_chooses() {
     }
 }
 
+#[test]
+fn every_workflow_that_runs_checks_remembers_them_whatever_else_waits() {
+    for (name, condition) in [
+        ("ci", "!cancelled() && github.event_name == 'push'"),
+        ("deploy", "!cancelled() && needs.release.result != 'skipped'"),
+        ("monitoring", "!cancelled()"),
+    ] {
+        let text = read(&format!(".github/workflows/forgetm-{name}.yml"));
+        let job = text.split("\n  history:\n").nth(1).unwrap();
+        let job: Vec<&str> = job.lines().take_while(|line| line.is_empty() || line.starts_with("    ")).collect();
+        // On any verdict, with the figures, and without a group in which GitHub would cancel what waits.
+        assert!(job.contains(&format!("    if: ${{{{ {condition} }}}}").as_str()), "{name}: {job:?}");
+        let push = "        run: cargo xtask history push --from target/report";
+        let at = job.iter().position(|line| *line == push).unwrap_or_else(|| panic!("{name}: {job:?}"));
+        let step = job[..at].iter().rposition(|line| line.starts_with("      - name:")).unwrap();
+        assert!(!job[step..at].iter().any(|line| line.trim_start().starts_with("if:")), "{name}: {job:?}");
+        assert!(!job.iter().any(|line| line.trim_start().starts_with("concurrency:")), "{name}: {job:?}");
+    }
+    // A look by hand takes no turn of the schedule's.
+    let text = read(".github/workflows/forgetm-monitoring.yml");
+    let groups: Vec<&str> = text.lines().filter_map(|line| line.trim_start().strip_prefix("group: ")).collect();
+    assert_eq!(groups, ["monitor-${{ matrix.environment }}-${{ github.event_name }}"]);
+}
+
 fn not_run(what: &str) {
     std::io::stderr().write_all(format!("NOT RUN: a test of {what}, which this machine lacks\n").as_bytes()).unwrap();
 }
@@ -189,6 +214,20 @@ fn what_kustomize_makes_of_it_is_what_sidecar_and_operator_look_for() {
         wrong["spec"]["intervall"] = json!("5m");
         assert_eq!(refuses(&wrong).len(), 1, "{wrong}");
     }
+    // Of an environment that is gone there is no series: the rule names each one that is looked at.
+    let down = rules().into_iter().find(|rule| rule["alert"] == "ForgeDown").unwrap();
+    let named = down["expr"].as_str().unwrap().matches("namespace=\"").count();
+    let watched = monitor["namespaceSelector"]["matchNames"].as_array().unwrap();
+    assert_eq!(named, watched.len());
+    for namespace in watched {
+        assert!(down["expr"].as_str().unwrap().contains(&format!("namespace={namespace}")), "{namespace}");
+    }
+    // Where the figures of the pipeline are looked for is where `history push` puts them.
+    let scrape = &of_kind("ScrapeConfig").next().unwrap()["spec"];
+    let config: toml::Table = toml::from_str(&read("xtask/config/pipeline.toml")).unwrap();
+    let branch = config["history"]["branch"].as_str().unwrap();
+    assert_eq!(scrape["metricsPath"], format!("/forgetm/forgetm/{branch}/{FIGURES}"));
+    assert_eq!(scrape["staticConfigs"][0]["targets"], json!(["raw.githubusercontent.com"]));
     // Prometheus' namespace is one that the backend lets in.
     assert!(read("k8s/base/networkpolicy.yaml").contains("monitoring]"));
 }

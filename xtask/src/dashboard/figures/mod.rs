@@ -117,6 +117,8 @@ pub struct Figures {
     pub delivery: BTreeMap<String, Dora>,
     /// How many checks of environments are watched.
     pub checks: u64,
+    /// When the newest run began that looked at one, in seconds since 1970.
+    pub looked: Option<i64>,
     /// What is not well right now.
     pub incidents: Vec<incidents::Incident>,
 }
@@ -147,7 +149,7 @@ pub fn of(all: &[Run<'_>], filter: &Filter, until: OffsetDateTime) -> Figures {
     let chosen = |run: &Run<'_>| is(&filter.branch, &run.entry.branch) && is(&filter.task, &run.entry.task);
     let runs: Vec<Run<'_>> = in_time.iter().copied().filter(chosen).collect();
     // What is not well now is so whatever is looked at.
-    let (checks, incidents) = incidents::open(all);
+    let incidents::Watched { checks, looked, open: incidents } = incidents::open(all);
     let bucket = buckets::Size::of(from, until);
     Figures {
         schema: SCHEMA,
@@ -165,6 +167,7 @@ pub fn of(all: &[Run<'_>], filter: &Filter, until: OffsetDateTime) -> Figures {
         releases: points::releases(&in_time),
         delivery: delivery(all, from, until),
         checks,
+        looked,
         incidents,
     }
 }

@@ -145,6 +145,21 @@ mod tests {
     }
 
     #[test]
+    fn that_nothing_is_open_says_when_somebody_looked() {
+        let looked = |day: u8, verdict| {
+            let gates = vec![gate("monitor/health/pods", verdict)];
+            entry(&format!("2026-11-{day:02}T01:00:00Z"), "monitor", gates)
+        };
+        let later = entry("2026-11-27T00:00:00Z", "ci", vec![gate("docs", Verdict::Pass)]);
+        let well = page(&[looked(3, Verdict::Pass), looked(4, Verdict::Pass), later.clone()], &About::default());
+        assert!(well.contains("of 1 checks; last looked at 2026-11-04 01:00"), "{well}");
+        assert!(well.contains("was well when it was last looked at, 2026-11-04 01:00."), "{well}");
+        let bad = page(&[looked(3, Verdict::Fail), looked(4, Verdict::Fail), later.clone()], &About::default());
+        assert!(bad.contains("of 1 checks, since 2026-11-03 01:00; last looked at 2026-11-04 01:00"), "{bad}");
+        assert!(page(&[later], &About::default()).contains("Nothing is watched yet"));
+    }
+
+    #[test]
     fn every_picture_has_a_table_and_every_section_a_heading() {
         let page = page(&[entry("2026-11-27T00:00:00Z", "ci", vec![gate("docs", Verdict::Pass)])], &About::default());
         for section in page.split("<section").skip(1) {

@@ -1,10 +1,12 @@
 //! Each figure with its heading, its picture and its table.
 
+use std::borrow::Cow;
+
 use maud::{Markup, html};
 
 use super::super::figures::Figures;
 use super::super::rows::{self, Row};
-use crate::page::grouped;
+use crate::page::{grouped, minute};
 
 /// How many rows of a table are in the page, the first ones; the pictures and `--json` have all.
 const MOST_ROWS: usize = 500;
@@ -15,7 +17,7 @@ struct Section {
     title: &'static str,
     about: &'static str,
     /// What is said where there is no figure.
-    none: &'static str,
+    none: Cow<'static, str>,
     /// The pictures, each a name and what its values are counted in.
     charts: &'static [(&'static str, &'static str)],
     /// Its table: what it is of, its head and its rows.
@@ -59,7 +61,7 @@ fn one(section: &Section) -> Markup {
         section.card.wide-card[is_wide] aria-labelledby=(section.id) {
             h2 id=(section.id) { (section.title) }
             p.about { (section.about) }
-            p.none id={ "none-" (section.id) } hidden[!rows.is_empty()] { (with_commands(section.none)) }
+            p.none id={ "none-" (section.id) } hidden[!rows.is_empty()] { (with_commands(&section.none)) }
             @if !section.charts.is_empty() {
                 div.charts {
                     @for (chart, unit) in section.charts {
@@ -102,7 +104,7 @@ fn table(id: &str, caption: &str, head: &[&str], rows: &[Row]) -> Markup {
                     @for row in rows.iter().take(MOST_ROWS) {
                         tr {
                             @for (index, cell) in row.iter().enumerate() {
-                                @if index == 0 { th scope="row" { (cell) } } @else { td { (cell) } }
+                                @if index == 0 { th scope="row" { (cell) } } @else { td { (linked(cell)) } }
                             }
                         }
                     }
@@ -110,6 +112,14 @@ fn table(id: &str, caption: &str, head: &[&str], rows: &[Row]) -> Markup {
             }
         }
     }
+}
+
+/// A cell, as a link where it is the address of a page: short, for its end is what tells it from others.
+fn linked(cell: &str) -> Markup {
+    let is_page = ["https://", "http://"].iter().any(|scheme| cell.starts_with(scheme)) && !cell.contains(' ');
+    let end = cell.rsplit('/').next().unwrap_or_default();
+    let shown = if end.parse::<u64>().is_ok() { format!("#{end}") } else { cell.to_owned() };
+    html! { @if is_page { a href=(cell) { (shown) } } @else { (cell) } }
 }
 
 /// The newest first.
@@ -124,10 +134,11 @@ fn sections(figures: &Figures) -> Vec<Section> {
             id: "incidents",
             title: "Open incidents",
             about: "Checks of environments that failed and have not passed twice since, and checks without a verdict. They do not depend on the filter.",
-            none: if figures.checks > 0 {
-                "None: whatever is watched was well when it was last looked at."
-            } else {
-                "Nothing is watched yet: `cargo xtask monitor` does."
+            none: match figures.looked {
+                Some(at) => {
+                    format!("None: whatever is watched was well when it was last looked at, {}.", minute(at)).into()
+                }
+                None => "Nothing is watched yet: `cargo xtask monitor` does.".into(),
             },
             charts: &[],
             table: (
@@ -141,7 +152,7 @@ fn sections(figures: &Figures) -> Vec<Section> {
             id: "runs",
             title: "Runs",
             about: "A run passes when all that is required of it passed. What has no verdict has not passed.",
-            none: "No run in this selection.",
+            none: "No run in this selection.".into(),
             charts: &[("verdicts", "runs by their verdict"), ("shares", "shares of runs and of gates, percent")],
             table: ("runs by their time", rows::BUCKETS, newest(&figures.buckets, rows::bucket)),
             is_table_shown: false,
@@ -150,7 +161,7 @@ fn sections(figures: &Figures) -> Vec<Section> {
             id: "gates",
             title: "What gates cost",
             about: "The most expensive first. A gate that was taken from the cache cost nothing and is in no other figure of its row.",
-            none: "No gate ran in this selection.",
+            none: "No gate ran in this selection.".into(),
             charts: &[("costs", "minutes of the five most expensive gates, and of all others")],
             table: (
                 "gates by what they cost",
@@ -163,7 +174,7 @@ fn sections(figures: &Figures) -> Vec<Section> {
             id: "flaky",
             title: "Flaky",
             about: "Tests that failed and passed on the same inputs within a run, and gates that passed and failed on the same commit. Checks of environments do not count: what they look at changes without a commit.",
-            none: "None in this selection.",
+            none: "None in this selection.".into(),
             charts: &[],
             table: ("flaky tests and gates", rows::FLAKY, figures.flaky.iter().map(rows::flaky).collect()),
             is_table_shown: true,
@@ -172,7 +183,7 @@ fn sections(figures: &Figures) -> Vec<Section> {
             id: "coverage",
             title: "Coverage",
             about: "Statements and branches together, of all legs; the branches with the most runs each have a line.",
-            none: "Not measured in this selection: `cargo xtask test-matrix` does.",
+            none: "Not measured in this selection: `cargo xtask test-matrix` does.".into(),
             charts: &[("coverage", "percent")],
             table: ("coverage, the newest first", rows::COVERAGE, newest(&figures.coverage, rows::coverage)),
             is_table_shown: false,
@@ -181,7 +192,7 @@ fn sections(figures: &Figures) -> Vec<Section> {
             id: "findings",
             title: "Findings",
             about: "By severity, without the excused ones. The picture is of the runs of ci, where there are any and no other task is chosen: another task looks at less.",
-            none: "Nothing was looked at in this selection: `cargo xtask scan` does.",
+            none: "Nothing was looked at in this selection: `cargo xtask scan` does.".into(),
             charts: &[("findings", "findings in a run")],
             table: ("findings, the newest first", rows::FINDINGS, newest(&figures.findings, rows::findings)),
             is_table_shown: false,
@@ -190,7 +201,7 @@ fn sections(figures: &Figures) -> Vec<Section> {
             id: "images",
             title: "Image size",
             about: "Layers unpacked; a line for each of the branches with the most runs.",
-            none: "No image was built in this selection: `cargo xtask container build` does.",
+            none: "No image was built in this selection: `cargo xtask container build` does.".into(),
             charts: &[("images", "megabytes")],
             table: ("sizes, the newest first", rows::IMAGES, newest(&figures.images, rows::image)),
             is_table_shown: false,
@@ -199,7 +210,7 @@ fn sections(figures: &Figures) -> Vec<Section> {
             id: "loads",
             title: "Latency under load",
             about: "From the moment at which a request was due. A load on a backend of its own is measured on the machine of its run: compare only what was measured alike.",
-            none: "Not measured in this selection: `cargo xtask perf` does.",
+            none: "Not measured in this selection: `cargo xtask perf` does.".into(),
             charts: &[("load-0", ""), ("load-1", ""), ("load-2", ""), ("load-3", "")],
             table: ("loads, times in milliseconds, the newest first", rows::LOADS, newest(&figures.loads, rows::load)),
             is_table_shown: false,
@@ -208,7 +219,7 @@ fn sections(figures: &Figures) -> Vec<Section> {
             id: "releases",
             title: "Releases",
             about: "When each began, and what became of it. Of the filter only the time counts.",
-            none: "No release in this selection: `cargo xtask deploy` makes one.",
+            none: "No release in this selection: `cargo xtask deploy` makes one.".into(),
             charts: &[("releases", "releases by environment")],
             table: ("releases, the newest first", rows::RELEASES, newest(&figures.releases, rows::release)),
             is_table_shown: true,
@@ -217,7 +228,7 @@ fn sections(figures: &Figures) -> Vec<Section> {
             id: "delivery",
             title: "Delivery",
             about: "After DORA: how often a version goes out, how long a commit waits for it, how many changes fail, and how long that lasts. Of the filter only the time counts.",
-            none: "No release is known: `cargo xtask deploy` makes one.",
+            none: "No release is known: `cargo xtask deploy` makes one.".into(),
             charts: &[],
             table: ("delivery by environment", rows::DELIVERY, rows::delivery(&figures.delivery)),
             is_table_shown: true,

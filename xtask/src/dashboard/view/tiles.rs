@@ -45,7 +45,9 @@ fn incidents(figures: &Figures) -> Tile {
     let open = figures.incidents.len() as u64;
     let oldest = figures.incidents.iter().map(|incident| incident.since).min();
     let of = format!("of {} checks", grouped(figures.checks));
-    let note = oldest.map_or(of.clone(), |at| format!("{of}, since {}", minute(at)));
+    let since = oldest.map_or(of.clone(), |at| format!("{of}, since {}", minute(at)));
+    // That nothing is open says little where nobody has looked for long.
+    let note = figures.looked.map_or(since.clone(), |at| format!("{since}; last looked at {}", minute(at)));
     Tile { is_bad: open > 0, ..tile("incidents", name, grouped(open), note) }
 }
 

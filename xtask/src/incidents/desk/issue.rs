@@ -113,18 +113,24 @@ impl Desk<'_> {
         let look = self.look(check, told.about);
         let is_silenced = ours.issue.has(&self.alerts.silence);
         let mut to_do = ToDo::default();
-        if !is_silenced && mark.is_left(look.now) && self.takes_over(ours).await? {
+        let takes_over = !is_silenced && mark.is_left(look.now) && self.takes_over(ours).await?;
+        if takes_over {
             to_do = self.catch_up(ours, check, told).await;
         }
         let levels = if is_silenced { &[][..] } else { &self.alerts.escalation };
         let Next { state, transitions } = next(told.about, &State::Open(mark.incident.clone()), &look, levels);
-        let (State::Open(incident) | State::Closed(incident)) = state else { return Ok(()) };
+        let (State::Open(mut incident) | State::Closed(mut incident)) = state else { return Ok(()) };
         let (is_quiet, mut is_told, mut closed) = (transitions.is_empty(), false, None);
         for transition in transitions {
             let (tells, text) = self.comment(&transition, ours, &incident, check);
             // Nobody hears of a change where somebody asked for silence.
             let is_silent = is_silenced && transition == Transition::Changed;
-            if !is_silent && !self.claim(number, &tells, &text).await? {
+            let is_ours = match transition {
+                // Its comment was written by the run that nobody heard.
+                Transition::Closed(_) if mark.to_do.contains(news::OVER) => takes_over || is_silenced,
+                _ => is_silent || self.claim(number, &tells, &text).await?,
+            };
+            if !is_ours {
                 continue;
             }
             is_told = true;
@@ -133,6 +139,13 @@ impl Desk<'_> {
                 Transition::Changed => {
                     told.told.push("changed".to_owned());
                     self.relabel(ours, &incident).await?;
+                    if !is_silenced && incident.severity > mark.incident.severity {
+                        let people = assignees(self.alerts, incident.severity);
+                        if let Err(trouble) = self.assign(number, &people, told).await {
+                            told.trouble.push(trouble.into());
+                            to_do.new.insert(ASSIGN.to_owned());
+                        }
+                    }
                 }
                 Transition::Escalated(level) => {
                     told.told.push(format!("escalated {}", level.label));
@@ -142,15 +155,19 @@ impl Desk<'_> {
                         told.trouble.push(trouble.into());
                     }
                     let news = News::Escalated(level.label);
-                    if !self.hear(&news, ours, &incident, check, told).await {
+                    if !self.hear(&news, ours, &incident, &check.reason, told).await {
                         to_do.new.insert(news::to_do(&news));
                     }
                 }
                 Transition::Closed(lasted) => {
-                    told.told.push("closed".to_owned());
-                    closed = Some(Reason::Completed);
-                    if !is_silenced {
-                        self.hear(&News::Closed(lasted), ours, &incident, check, told).await;
+                    if is_silenced || self.hear(&News::Closed(lasted), ours, &incident, "", told).await {
+                        told.told.push("closed".to_owned());
+                        closed = Some(Reason::Completed);
+                        to_do.done.insert(news::OVER.to_owned());
+                    } else {
+                        // No run looks into a closed issue: this one is one pass short of it until somebody has heard.
+                        (incident.passes, incident.closed) = (incident.passes - 1, None);
+                        to_do.new.insert(news::OVER.to_owned());
                     }
                 }
             }
@@ -218,7 +235,9 @@ impl Desk<'_> {
                         }
                     }
                 }
-                (_, Some(news)) => self.hear(&news, ours, &mark.incident, check, told).await,
+                // As long as it is over; what is bad again is not.
+                (news::OVER, _) => told.about.is_about(check.verdict),
+                (_, Some(news)) => self.hear(&news, ours, &mark.incident, &check.reason, told).await,
                 // Of another version: nobody knows what it was.
                 (_, None) => true,
             };
@@ -234,10 +253,40 @@ impl Desk<'_> {
     async fn takes_over(&self, ours: &Ours) -> Result<bool, Trouble> {
         let number = ours.issue.number;
         let now = self.ours(self.github.issue(number).await?).filter(|now| now.body.mark == ours.body.mark);
-        let Some(Ours { body: Body { mark, text, before, after }, .. }) = now else { return Ok(false) };
-        let mark = Mark { tried: Some(self.now()), ..mark };
-        self.github.edit_issue(number, &format!("{before}{}{after}", wrap(&mark, &text)), None).await?;
+        let Some(Ours { body, .. }) = now else { return Ok(false) };
+        let mark = Mark { tried: Some(self.now()), ..body.mark.clone() };
+        self.mark(number, &body, &mark).await?;
         Ok(true)
+    }
+
+    /// Writes another mark, and leaves what people read as it is.
+    async fn mark(&self, number: u64, body: &Body, mark: &Mark) -> Result<(), Trouble> {
+        let Body { text, before, after, .. } = body;
+        self.github.edit_issue(number, &format!("{before}{}{after}", wrap(mark, text)), None).await
+    }
+
+    /// Tells of an issue whose check nobody plans any more that it is not looked at, and closes it.
+    pub(super) async fn end(&self, ours: &Ours, told: &mut CheckTold) -> Result<(), Trouble> {
+        let (number, mark) = (ours.issue.number, &ours.body.mark);
+        (told.issue, told.url) = (Some(number), ours.issue.url.clone());
+        let is_silenced = ours.issue.has(&self.alerts.silence);
+        let is_ours = if mark.to_do.contains(news::OVER) {
+            is_silenced || mark.is_left(self.now()) && self.takes_over(ours).await?
+        } else {
+            self.claim(number, &format!("unplanned {}", mark.incident.seen), &self.writer.unplanned()).await?
+        };
+        if !is_ours {
+            return Ok(());
+        }
+        let lasted = (self.now() - mark.incident.bad).try_into().unwrap_or_default();
+        if is_silenced || self.hear(&News::Unplanned(lasted), ours, &mark.incident, "", told).await {
+            told.told.push("closed".to_owned());
+            return self.github.close_issue(number, Reason::NotPlanned).await;
+        }
+        let Some(now) = self.ours(self.github.issue(number).await?) else { return Ok(()) };
+        let mut mark = Mark { tried: Some(self.now()), ..now.body.mark.clone() };
+        mark.to_do.insert(news::OVER.to_owned());
+        self.mark(number, &now.body, &mark).await
     }
 
     async fn close_duplicate(&self, ours: &Ours, of: u64) -> Result<(), Trouble> {

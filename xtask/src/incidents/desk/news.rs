@@ -2,7 +2,6 @@
 
 use super::super::hooks::Alert;
 pub(super) use super::super::hooks::News;
-use super::super::look::Check;
 use super::super::state::Incident;
 use super::{CheckTold, Desk, Ours, Untold};
 
@@ -11,11 +10,14 @@ pub(super) fn to_do(news: &News) -> String {
     match news {
         News::Opened => "hear opened".to_owned(),
         News::Escalated(level) => format!("hear escalated {level}"),
-        News::Closed(_) => "hear closed".to_owned(),
+        News::Closed(_) | News::Unplanned(_) => OVER.to_owned(),
     }
 }
 
-/// The way back. An issue that is closed has nothing to do any more.
+/// How it stands in a mark that nobody has heard that it is over: its issue is open until somebody has.
+pub(super) const OVER: &str = "hear closed";
+
+/// The way back. How long it lasted is known by the incident alone, so that what is over has none.
 pub(super) fn of(item: &str) -> Option<News> {
     match item.strip_prefix("hear ")? {
         "opened" => Some(News::Opened),
@@ -35,10 +37,9 @@ impl Desk<'_> {
         news: &News,
         ours: &Ours,
         incident: &Incident,
-        check: &Check,
+        reason: &str,
         told: &mut CheckTold,
     ) -> bool {
-        let reason = if matches!(news, News::Closed(_)) { "" } else { &check.reason };
         let alert = Alert {
             news: news.clone(),
             key: &ours.body.mark.key,

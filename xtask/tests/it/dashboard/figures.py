@@ -8,6 +8,7 @@ UNTIL and SINCE are seconds since 1970, SINCE may be empty, and so may BRANCH an
 import calendar
 import json
 import math
+import re
 import statistics
 import sys
 import time
@@ -202,16 +203,50 @@ def delivery(runs, since, until):
     }
 
 
+def planned(runs):
+    """The checks that stand in the newest run that had any check of the same kind."""
+    monitoring = [run for run in runs if run["task"] == "monitor"]
+    seen = [
+        (run.get("environment", ""), gate["id"], place)
+        for place, run in enumerate(monitoring)
+        for gate in run["gates"]
+    ]
+
+    def kind(check):
+        return re.sub(r"^monitor/", "", check).partition("/")[0]
+
+    newest = defaultdict(int)
+    for environment, check, place in seen:
+        key = environment, kind(check)
+        newest[key] = max(newest[key], place)
+    return {
+        (environment, check)
+        for environment, check, place in seen
+        if place == newest[environment, kind(check)]
+    }
+
+
 def incidents(runs):
-    looks = defaultdict(list)
+    looks, still = defaultdict(list), planned(runs)
     for run in runs:
         if run["task"] == "monitor":
             for gate in run["gates"]:
                 looks[run.get("environment", ""), gate["id"]].append(
-                    (run["at"], gate["verdict"], gate.get("reason", ""))
+                    (
+                        run["at"],
+                        gate["verdict"],
+                        gate.get("reason", ""),
+                        {
+                            issue["about"]: issue["url"]
+                            for issue in run.get("issues", [])
+                            if issue["gate"] == gate["id"]
+                        },
+                    )
                 )
     result = []
     for (environment, check), seen in looks.items():
+        if (environment, check) not in still:
+            continue
         # From the end: up to the newest pair of passes (a missing verdict between them does not count) nothing is open.
         told = [look for look in seen if look[1] != "did_not_run"]
         pairs = [
@@ -235,13 +270,18 @@ def incidents(runs):
             state, first, bad = "unwatched", tail[0][0], tail
         last = told[-1][0] if state == "recovering" else bad[-1][0]
         good = max(
-            (at for at, verdict, _ in told if verdict == "pass" and at < first),
+            (at for at, verdict, *_ in told if verdict == "pass" and at < first),
             default=None,
         )
+        about = "unwatched" if state == "unwatched" else "failing"
+        issues = [
+            known[about] for at, *_, known in seen if at >= first and about in known
+        ]
         result.append(
             {
                 "environment": environment,
                 "check": check,
+                "issue": issues[-1] if issues else "",
                 "state": state,
                 "since": first,
                 "last": last,
@@ -313,13 +353,10 @@ def main():
                 ],
                 "releases": releases(recent),
                 "delivery": delivery(everything, start, until),
-                "checks": len(
-                    {
-                        (run.get("environment"), gate["id"])
-                        for run in everything
-                        if run["task"] == "monitor"
-                        for gate in run["gates"]
-                    }
+                "checks": len(planned(everything)),
+                "looked": max(
+                    (run["at"] for run in everything if run["task"] == "monitor"),
+                    default=None,
                 ),
                 "incidents": incidents(everything),
             }

@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::datetime;
 use xtask::config::Environment;
 use xtask::context::{Ctx, Places, Profile};
-use xtask::incidents::desk::{Told, tell_by};
+use xtask::incidents::desk::{Seen, Told, tell_by};
 use xtask::model::{GateReport, Report, SCHEMA};
 use xtask::tools::cancel::{self, Cancel};
 use xtask::tools::github::{GitHub, Repository, Wait};
@@ -115,6 +115,8 @@ pub struct Site {
     pub time: Arc<Time>,
     pub ctx: Ctx,
     pub environment: Environment,
+    /// The gates of a run that looks at everything, where that is known.
+    pub planned: Option<Vec<String>>,
     project: Project,
 }
 
@@ -127,7 +129,8 @@ impl Site {
         let (project, hub, chat) = (Project::bare(), Hub::start(), Ear::start());
         let pipeline = "[python]\nversions = []\ntools = \"3.12\"\ntools_lock = \"tools.txt\"\n
 [github]\ncheck = \"required\"\nbranches = [\"main\"]\n
-[github.monitoring]\nworkflow = \"watch.yml\"\ninterval = \"6h\"\n";
+[github.monitoring]\nworkflow = \"watch.yml\"\ninterval = \"6h\"\n
+[requests.health]\nsend = \"GET /health\"\n[smoke]\nrequests = [\"health\"]\n";
         project.write("xtask/config/pipeline.toml", pipeline);
         project.write("xtask/config/production.toml", alerts);
         let env = [
@@ -144,7 +147,8 @@ impl Site {
         let environment = Environment::load(&ctx.config_dir, "production").unwrap();
         let last_good = json!({"total_count": 1, "workflow_runs": [{"created_at": "2026-11-23T18:00:00Z"}]});
         hub.sets("actions/workflows/watch.yml/runs", 200, last_good);
-        let site = Self { hub, chat, time: Arc::new(Time(Mutex::new(START))), ctx, environment, project };
+        let site =
+            Self { hub, chat, time: Arc::new(Time(Mutex::new(START))), ctx, environment, planned: None, project };
         site.at(0);
         site
     }
@@ -185,7 +189,8 @@ impl Site {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let repository = Repository::parse(REPOSITORY).unwrap();
         let github = GitHub::new(&self.ctx, base, repository, cancel.clone(), self.time.clone());
-        let told = tell_by(&self.ctx, &self.environment, &report, github.as_ref(), cancel, self.time.clone());
+        let seen = Seen { report: &report, planned: self.planned.as_deref() };
+        let told = tell_by(&self.ctx, &self.environment, seen, github.as_ref(), cancel, self.time.clone());
         runtime.block_on(told)
     }
 

@@ -1,9 +1,13 @@
 //! One incident from its first failure to its end, and what is never touched.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
+use xtask::tools::cancel;
 use xtask::verdict::{Finding, Severity, Verdict};
 
-use super::site::{ALERTS, Site, did_not_run, fails, gate, names, passes};
+use super::super::hub::{Asked, Fault, Turns, message};
+use super::site::{ALERTS, Site, did_not_run, fails, gate, names, passes, short};
 
 #[test]
 fn a_failure_is_told_once_to_more_after_a_day_and_when_it_is_over() {
@@ -109,6 +113,80 @@ fn each_check_has_an_issue_of_its_own_and_a_severity_that_changes_is_told() {
     assert!(names(&site.hub.issue(2), "labels", "name").contains(&"severity/critical".to_owned()));
     assert!(!names(&site.hub.issue(2), "labels", "name").contains(&"severity/low".to_owned()));
     assert!(site.hub.comments(2)[0].contains("Its severity is **critical** now, and was low."));
+    // Those who answer for what is critical are assigned now; of what became less bad nobody is.
+    assert_eq!(names(&site.hub.issue(2), "assignees", "login"), ["dev", "ada", "bert"]);
+    let mut other = gate("security/image", Verdict::Fail, "CVE-1");
+    other.findings = vec![Finding::new("CVE-1", Severity::Low, "openssl")];
+    site.hub.edits(2, |issue| issue["assignees"] = json!([]));
+    assert_eq!(site.run(12, &[other]), ["security/image failing: changed"]);
+    assert!(names(&site.hub.issue(2), "assignees", "login").is_empty());
+}
+
+/// Refuses whatever assigns somebody.
+struct NoAssignees;
+
+impl Turns for NoAssignees {
+    fn before(&self, asked: &Asked) -> Option<Fault> {
+        let is_it = asked.path.ends_with("/assignees");
+        is_it.then(|| Fault::Instead(403, vec![], message("Resource not accessible by integration")))
+    }
+
+    fn after(&self, _: &Asked) {}
+}
+
+#[test]
+fn who_could_not_be_assigned_when_it_got_worse_is_assigned_by_the_next_run() {
+    let site = Site::new();
+    let image = |severity| xtask::model::GateReport {
+        findings: vec![Finding::new("CVE-1", severity, "openssl")],
+        ..gate("security/image", Verdict::Fail, "CVE-1")
+    };
+    site.run(0, &[image(Severity::Low)]);
+    site.hub.takes_turns(Some(Arc::new(NoAssignees)));
+    site.at(6);
+    let (_canceller, cancel) = cancel::pair();
+    let told = short(&site.tells_at(&format!("{}/m0", site.hub.url()), &[image(Severity::Critical)], &cancel));
+    site.hub.takes_turns(None);
+    assert!(told.len() == 2 && told[0].ends_with(": changed") && told[1].contains('!'), "{told:?}");
+    assert_eq!(site.run(12, &[image(Severity::Critical)]), [""; 0]);
+    assert_eq!(names(&site.hub.issue(1), "assignees", "login"), ["dev", "ada", "bert"]);
+}
+
+#[test]
+fn a_check_that_is_planned_no_more_is_told_and_its_issue_closed() {
+    let mut site = Site::new();
+    site.planned = Some(["health/pods", "health/scaling"].map(|check| format!("monitor/{check}")).to_vec());
+    let pods = || gate("health/pods", Verdict::Fail, "bad");
+    let scaling = || gate("health/scaling", Verdict::DidNotRun, "no cluster");
+    site.run(0, &[pods(), scaling()]);
+    site.chat.heard();
+    // A run of one kind leaves out what the others look at.
+    assert_eq!(site.run(6, &[gate("performance/load", Verdict::Pass, "")]), [""; 0]);
+    assert_eq!(site.open().len(), 2);
+    site.planned = Some(vec!["monitor/health/pods".to_owned(), "monitor/incidents".to_owned()]);
+    // The chat does not take it: the issue stays open, without a second comment, until it does.
+    for hour in [12, 18] {
+        site.chat.answers(["410 X\r\n"]);
+        let told = site.run(hour, &[pods()]);
+        assert!(told.len() == 1 && told[0].contains("health/scaling unwatched: !"), "{told:?}");
+        assert_eq!((site.open().len(), site.hub.comments(2).len()), (2, 1), "{hour}");
+    }
+    assert_eq!(site.run(24, &[gate("security/image", Verdict::Pass, "")]), ["health/scaling unwatched: closed"]);
+    let issue = site.hub.issue(2);
+    assert_eq!((&issue["state"], &issue["state_reason"]), (&json!("closed"), &json!("not_planned")));
+    let comments = site.hub.comments(2);
+    assert!(comments.len() == 1 && comments[0].contains("It is no longer checked"), "{comments:?}");
+    let heard = [":white_circle: production: health/scaling is no longer checked: closed after 1 d"];
+    assert_eq!(site.chat.lines(), heard);
+    // Those of other environments, of strangers and of people are theirs.
+    site.hub.edits(1, |issue| {
+        let body =
+            issue["body"].as_str().unwrap().replace("\"environment\":\"production\"", "\"environment\":\"staging\"");
+        issue["body"] = json!(body);
+    });
+    site.planned = Some(vec![]);
+    assert_eq!(site.run(30, &[gate("security/image", Verdict::Pass, "")]), [""; 0]);
+    assert_eq!(site.open().len(), 1);
 }
 
 #[test]

@@ -119,6 +119,60 @@ fn a_chat_that_stays_away_makes_no_comment_and_hears_it_at_last() {
 }
 
 #[test]
+fn an_end_that_nobody_heard_is_told_by_a_later_run_which_closes_the_issue() {
+    let site = Site::new();
+    site.run(0, &[fails("bad")]);
+    site.run(6, &[passes()]);
+    site.chat.heard();
+    for hour in [12, 18, 24, 30, 36] {
+        site.chat.answers(["410 X\r\n"]);
+        let told = site.run(hour, &[passes()]);
+        assert!(told.len() == 1 && told[0].contains("! what CHAT leads to did not take it: status 410"), "{told:?}");
+        assert_eq!((site.open().len(), site.hub.comments(1).len()), (1, 1), "{hour}");
+    }
+    // One beside it, that begins when the last one has just tried, leaves it alone.
+    assert_eq!(site.run(36, &[passes()]), [""; 0]);
+    assert!(site.chat.heard().is_empty());
+    assert_eq!(site.run(42, &[passes()]), ["health/pods failing: closed"]);
+    assert!(site.open().is_empty() && site.hub.comments(1).len() == 1);
+    assert_eq!(site.chat.lines(), [":large_green_circle: production: health/pods is well again after 6 h"]);
+    assert!(site.hub.issue(1)["body"].as_str().unwrap().contains("\"to_do\":[]"));
+
+    // It fails again before anybody has heard: it was not over, and nobody hears that it was.
+    let site = Site::new();
+    site.run(0, &[fails("bad")]);
+    site.run(6, &[passes()]);
+    site.chat.heard();
+    site.chat.answers(["410 X\r\n"]);
+    site.run(12, &[passes()]);
+    assert_eq!(site.run(18, &[fails("bad")]), [""; 0]);
+    assert_eq!(site.run(20, &[passes()]), [""; 0]);
+    assert!(site.chat.heard().is_empty());
+    assert_eq!(site.run(22, &[passes()]), ["health/pods failing: closed"]);
+    assert_eq!(site.chat.lines(), [":large_green_circle: production: health/pods is well again after 20 h"]);
+
+    // One verdict ends that nobody watched, and it has lasted until that one.
+    let site = Site::new();
+    site.run(0, &[super::site::did_not_run()]);
+    site.chat.heard();
+    site.chat.answers(["410 X\r\n"]);
+    site.run(6, &[passes()]);
+    assert_eq!(site.run(12, &[passes()]), ["health/pods unwatched: closed"]);
+    assert_eq!(site.chat.lines(), [":large_green_circle: production: health/pods is watched again after 6 h"]);
+
+    // Whoever silences it closes it without a word to the chat.
+    let site = Site::new();
+    site.run(0, &[fails("bad")]);
+    site.run(6, &[passes()]);
+    site.chat.heard();
+    site.chat.answers(["410 X\r\n"]);
+    site.run(12, &[passes()]);
+    site.hub.edits(1, |issue| issue["labels"].as_array_mut().unwrap().push(json!({"name": "silenced"})));
+    assert_eq!(site.run(18, &[passes()]), ["health/pods failing: closed"]);
+    assert!(site.open().is_empty() && site.chat.heard().is_empty());
+}
+
+#[test]
 fn a_variable_that_is_not_set_is_said_unless_it_may_be_missing() {
     let mut site = Site::new();
     site.ctx.env.remove("CHAT");
@@ -190,6 +244,23 @@ fn the_gate_counts_what_was_told_and_the_dead_man_hears_of_whole_runs_alone() {
     unset.env.remove("DEAD_MAN");
     let Outcome::DidNotRun(why) = gate(&site, unset, &[fails("bad")]) else { panic!() };
     assert_eq!(why.reason, "DEAD_MAN is not set");
+}
+
+#[test]
+fn the_gate_ends_what_the_files_ask_for_no_more() {
+    use xtask::verdict::Verdict;
+    let site = Site::new();
+    // The environment's file declares an address and no cluster, so that no pod is looked at.
+    let endpoints = super::site::gate("health/endpoints", Verdict::Fail, "GET /health: status 500");
+    site.run(0, &[fails("bad"), endpoints]);
+    assert_eq!(site.open().len(), 2);
+    let load = super::site::gate("performance/load", Verdict::Pass, "");
+    let Outcome::Ran(evidence) = gate(&site, site.ctx.clone(), &[load]) else { panic!() };
+    let told: Vec<&str> = evidence.findings.iter().map(|finding| finding.message.as_str()).collect();
+    assert!(told.len() == 1 && told[0].starts_with("health/pods (failing): closed https://"), "{told:?}");
+    let open = site.open();
+    assert_eq!(open.len(), 1);
+    assert_eq!(open[0]["title"], "production: health/endpoints is failing");
 }
 
 #[test]
