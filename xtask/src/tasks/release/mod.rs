@@ -16,6 +16,7 @@ use image::Asked;
 
 mod aside;
 mod canary;
+mod clear;
 pub mod deploy;
 mod image;
 mod observer;
