@@ -155,18 +155,20 @@ fn every_workflow_that_runs_checks_remembers_them_whatever_else_waits() {
         let text = read(&format!(".github/workflows/forgetm-{name}.yml"));
         let job = text.split("\n  history:\n").nth(1).unwrap();
         let job: Vec<&str> = job.lines().take_while(|line| line.is_empty() || line.starts_with("    ")).collect();
-        // On any verdict, with the figures, and without a group in which GitHub would cancel what waits.
+        // On any verdict, with the figures, and in no group of two runs, in which GitHub would cancel what waits.
         assert!(job.contains(&format!("    if: ${{{{ {condition} }}}}").as_str()), "{name}: {job:?}");
         let push = "        run: cargo xtask history push --from target/report";
         let at = job.iter().position(|line| *line == push).unwrap_or_else(|| panic!("{name}: {job:?}"));
         let step = job[..at].iter().rposition(|line| line.starts_with("      - name:")).unwrap();
         assert!(!job[step..at].iter().any(|line| line.trim_start().starts_with("if:")), "{name}: {job:?}");
-        assert!(!job.iter().any(|line| line.trim_start().starts_with("concurrency:")), "{name}: {job:?}");
+        let mut groups = job.iter().filter(|line| line.trim_start().starts_with("group:"));
+        assert!(groups.all(|group| group.contains("${{ github.run_id }}")), "{name}: {job:?}");
     }
     // A look by hand takes no turn of the schedule's.
     let text = read(".github/workflows/forgetm-monitoring.yml");
     let groups: Vec<&str> = text.lines().filter_map(|line| line.trim_start().strip_prefix("group: ")).collect();
-    assert_eq!(groups, ["monitor-${{ matrix.environment }}-${{ github.event_name }}"]);
+    let own = "monitor-history-${{ github.run_id }}";
+    assert_eq!(groups, ["monitor-${{ matrix.environment }}-${{ github.event_name }}", own]);
 }
 
 fn not_run(what: &str) {

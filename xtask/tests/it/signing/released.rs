@@ -115,8 +115,9 @@ fn an_image_is_released_only_if_all_that_has_to_be_said_of_it_is_and_fits_the_co
 
     // Signed, and not of the branch that this environment is released from.
     shop.project.git(&["branch", "-f", "trunk", "HEAD~1"]);
-    assert_eq!(found(deploy(&["--version", "v1"]).assert_code(10)), ["other-branch"]);
-    assert_eq!(found(deploy(&["--version", "v1", "--waive-branch", "a fire"]).assert_code(0)), ["(other-branch)"]);
+    assert_eq!(found(deploy(&["--version", "v1"]).assert_code(10)), ["other-branch", "other-checkout"]);
+    let waived = deploy(&["--version", "v1", "--waive-branch", "a fire"]);
+    assert_eq!(found(waived.assert_code(0)), ["(other-branch)", "(other-checkout)"]);
     shop.project.git(&["branch", "-f", "trunk", "HEAD"]);
 
     // What is released are this checkout's objects: they have to be of the image's source.
@@ -127,6 +128,8 @@ fn an_image_is_released_only_if_all_that_has_to_be_said_of_it_is_and_fits_the_co
     shop.project.write("other", "source\n");
     shop.project.commit();
     assert_eq!(found(deploy(&[]).assert_code(10)), ["other-checkout"]);
+    // Nor does an image that is named make objects good that nobody has reviewed.
+    assert_eq!(found(deploy(&["--version", "v1"]).assert_code(10)), ["other-checkout"]);
     shop.project.git(&["checkout", "-q", "main"]);
 
     // Who signs with another key is nobody.
