@@ -220,6 +220,17 @@ impl Journal {
         self.entries.iter().rev().find(|entry| entry.outcome == Outcome::Running)
     }
 
+    /// Whether the newest release that changed something was neither verified nor undone: what serves may be half of it. One
+    /// that failed where nothing was verified before has been scaled to nothing.
+    pub fn is_half_done(&self) -> bool {
+        let newest = self.entries.iter().rev().find(|entry| entry.has_applied());
+        newest.is_some_and(|entry| match entry.outcome {
+            Outcome::Running => true,
+            Outcome::Verified => false,
+            _ => entry.restored.is_empty() && self.last_verified().is_some(),
+        })
+    }
+
     /// The last `keep` verified releases: their configuration stays (R18).
     pub fn kept(&self, keep: usize) -> Vec<&Entry> {
         let mut kept: Vec<&Entry> = Vec::new();
@@ -276,6 +287,31 @@ mod tests {
         assert!(journal.unfinished().is_some() && journal.last_verified().is_none());
         journal.put(entry(1, Outcome::Verified));
         assert_eq!((journal.entries.len(), journal.unfinished()), (1, None));
+    }
+
+    #[test]
+    fn half_of_a_release_stays_half_until_one_is_verified_or_it_is_undone() {
+        use Outcome::{Failed, Interrupted, Running, Verified};
+        let applied = |id, outcome, restored: &str| {
+            let steps = vec![StepTaken { step: Step::Applying, ..StepTaken::default() }];
+            Entry { steps, restored: restored.into(), ..entry(id, outcome) }
+        };
+        let good = || applied(0, Verified, "");
+        for (entries, expected) in [
+            (vec![], false),
+            (vec![good()], false),
+            (vec![applied(1, Running, "")], true),
+            (vec![applied(1, Failed, "")], false),
+            (vec![good(), applied(1, Running, "")], true),
+            // The next run has noticed it and was cut off itself before it changed anything.
+            (vec![good(), applied(1, Interrupted, ""), entry(2, Running)], true),
+            (vec![good(), applied(1, Failed, "")], true),
+            (vec![good(), applied(1, Failed, "0"), entry(2, Interrupted)], false),
+            (vec![good(), applied(1, Interrupted, ""), applied(2, Verified, "")], false),
+        ] {
+            let journal = Journal { entries, ..Journal::default() };
+            assert_eq!(journal.is_half_done(), expected, "{:?}", journal.entries);
+        }
     }
 
     #[test]

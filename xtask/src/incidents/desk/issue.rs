@@ -7,7 +7,7 @@ use super::super::look::Check;
 use super::super::mark::{Body, Key, Mark, wrap};
 use super::super::routing::{assignees, labels, severity_label};
 use super::super::state::{GRACE, Incident, Look, Next, State, Transition, next};
-use super::news::{self, News};
+use super::news::{self, Channel, News};
 use super::{CheckTold, Desk, Ours, Untold, is_idle};
 use crate::tools::github::{NewIssue, Reason, Trouble};
 
@@ -64,9 +64,7 @@ impl Desk<'_> {
         if !assignees(self.alerts, incident.severity).is_empty() {
             to_do.insert(ASSIGN.to_owned());
         }
-        if self.is_heard() {
-            to_do.insert(news::to_do(&News::Opened));
-        }
+        to_do.extend(self.channels().map(|channel| news::to_do(channel, &News::Opened)));
         let mark = Mark { key: key.clone(), by: self.by.clone(), to_do, tried: None, incident };
         let body = wrap(&mark, &self.writer.body(key, &mark.incident, check, ""));
         let title = title(key);
@@ -127,7 +125,7 @@ impl Desk<'_> {
             let is_silent = is_silenced && transition == Transition::Changed;
             let is_ours = match transition {
                 // Its comment was written by the run that nobody heard.
-                Transition::Closed(_) if mark.to_do.contains(news::OVER) => takes_over || is_silenced,
+                Transition::Closed(_) if mark.to_do.iter().any(|item| news::is_over(item)) => takes_over || is_silenced,
                 _ => is_silent || self.claim(number, &tells, &text).await?,
             };
             if !is_ours {
@@ -155,19 +153,20 @@ impl Desk<'_> {
                         told.trouble.push(trouble.into());
                     }
                     let news = News::Escalated(level.label);
-                    if !self.hear(&news, ours, &incident, &check.reason, told).await {
-                        to_do.new.insert(news::to_do(&news));
-                    }
+                    let left = self.hear(&Channel::ALL, &news, ours, &incident, &check.reason, told).await;
+                    to_do.new.extend(left.into_iter().map(|channel| news::to_do(channel, &news)));
                 }
                 Transition::Closed(lasted) => {
-                    if is_silenced || self.hear(&News::Closed(lasted), ours, &incident, "", told).await {
+                    let news = News::Closed(lasted);
+                    let left = self.hear_the_end(&news, ours, &incident, told).await;
+                    to_do.done.extend(mark.to_do.iter().filter(|item| news::is_over(item)).cloned());
+                    if left.is_empty() {
                         told.told.push("closed".to_owned());
                         closed = Some(Reason::Completed);
-                        to_do.done.insert(news::OVER.to_owned());
                     } else {
-                        // No run looks into a closed issue: this one is one pass short of it until somebody has heard.
+                        // No run looks into a closed issue: this one is one pass short of it until all have heard.
                         (incident.passes, incident.closed) = (incident.passes - 1, None);
-                        to_do.new.insert(news::OVER.to_owned());
+                        to_do.new.extend(left);
                     }
                 }
             }
@@ -236,8 +235,10 @@ impl Desk<'_> {
                     }
                 }
                 // As long as it is over; what is bad again is not.
-                (news::OVER, _) => told.about.is_about(check.verdict),
-                (_, Some(news)) => self.hear(&news, ours, &mark.incident, &check.reason, told).await,
+                (over, _) if news::is_over(over) => told.about.is_about(check.verdict),
+                (_, Some((channel, news))) => {
+                    self.hear(&[channel], &news, ours, &mark.incident, &check.reason, told).await.is_empty()
+                }
                 // Of another version: nobody knows what it was.
                 (_, None) => true,
             };
@@ -270,7 +271,7 @@ impl Desk<'_> {
         let (number, mark) = (ours.issue.number, &ours.body.mark);
         (told.issue, told.url) = (Some(number), ours.issue.url.clone());
         let is_silenced = ours.issue.has(&self.alerts.silence);
-        let is_ours = if mark.to_do.contains(news::OVER) {
+        let is_ours = if mark.to_do.iter().any(|item| news::is_over(item)) {
             is_silenced || mark.is_left(self.now()) && self.takes_over(ours).await?
         } else {
             self.claim(number, &format!("unplanned {}", mark.incident.seen), &self.writer.unplanned()).await?
@@ -279,14 +280,33 @@ impl Desk<'_> {
             return Ok(());
         }
         let lasted = (self.now() - mark.incident.bad).try_into().unwrap_or_default();
-        if is_silenced || self.hear(&News::Unplanned(lasted), ours, &mark.incident, "", told).await {
+        let left = self.hear_the_end(&News::Unplanned(lasted), ours, &mark.incident, told).await;
+        if left.is_empty() {
             told.told.push("closed".to_owned());
             return self.github.close_issue(number, Reason::NotPlanned).await;
         }
         let Some(now) = self.ours(self.github.issue(number).await?) else { return Ok(()) };
         let mut mark = Mark { tried: Some(self.now()), ..now.body.mark.clone() };
-        mark.to_do.insert(news::OVER.to_owned());
+        mark.to_do.retain(|item| !news::is_over(item));
+        mark.to_do.extend(left);
         self.mark(number, &now.body, &mark).await
+    }
+
+    /// Tells that it is over to whoever has not heard it yet, and gives back what is still to do after that. Whoever
+    /// silenced it hears nothing.
+    async fn hear_the_end(
+        &self,
+        news: &News,
+        ours: &Ours,
+        incident: &Incident,
+        told: &mut CheckTold,
+    ) -> BTreeSet<String> {
+        if ours.issue.has(&self.alerts.silence) {
+            return BTreeSet::new();
+        }
+        let channels = news::to_hear_the_end(&ours.body.mark.to_do);
+        let left = self.hear(&channels, news, ours, incident, "", told).await;
+        left.into_iter().map(|channel| news::to_do(channel, news)).collect()
     }
 
     async fn close_duplicate(&self, ours: &Ours, of: u64) -> Result<(), Trouble> {

@@ -8,57 +8,71 @@ use time::format_description::well_known::Rfc3339;
 use super::restore::traffic;
 use super::transaction::{Transaction, scale};
 use crate::config::Release;
-use crate::release::journal::{Entry, Journal};
+use crate::release::journal::{Entry, Journal, Outcome};
 use crate::release::manifests::{TEMPLATE, TRAFFIC};
 use crate::release::track::Track;
 use crate::tools::kube::path_of;
 use crate::verdict::Unproven;
 
+/// The Deployments that may serve.
+const DEPLOYMENTS: [Track; 3] = [Track::Stable, Track::Blue, Track::Green];
+
 impl Transaction {
-    /// What a failed release has left beside the one that serves: a second Deployment is scaled to nothing, so that its
-    /// objects can be looked at.
-    pub async fn put_aside(&mut self, serving: &Entry) -> Result<(), Unproven> {
-        if self.entry.track == serving.track || self.entry.track.is_empty() {
-            return Ok(());
-        }
-        let workload = Track::of(&self.entry.track).of_workload(&self.release.workload);
-        self.scale_down(&workload).await?;
+    /// All of it that the way back to a release leaves.
+    pub async fn clear(&self, serving: &Entry) -> Result<(), Unproven> {
+        let journal = self.journal().await?;
+        self.put_aside(&journal, serving).await?;
+        self.remove_added(serving).await?;
+        self.tidy(&journal).await?;
         Ok(())
     }
 
-    /// Removes what no release that is kept needs: failed ones alone would fill the namespace.
-    pub async fn tidy(&self) -> Result<(), Unproven> {
-        let journal = self.journal().await?;
-        self.book.tidy(&journal.kept(self.release.keep)).await?;
+    /// Scales every other Deployment to nothing whose pods are of a release that was never verified: of the one that failed,
+    /// or of one that was killed before it. Its objects can be looked at, and a verified one beside it stays for a way back.
+    pub async fn put_aside(&self, journal: &Journal, serving: &Entry) -> Result<(), Unproven> {
+        self.hold().await?;
+        for track in DEPLOYMENTS.into_iter().filter(|track| *track != Track::of(&serving.track)) {
+            let workload = track.of_workload(&self.release.workload);
+            let path = format!("/apis/apps/v1/namespaces/{}/deployments/{workload}", self.release.namespace);
+            let Some(live) = self.kube.get(&path).await? else { continue };
+            let template = live["spec"]["template"]["metadata"]["labels"][TEMPLATE].as_str().unwrap_or_default();
+            if live["spec"]["replicas"] != 0 && was_never_verified(journal, template) {
+                scale(&self.kube, &path, 0).await?;
+            }
+        }
         Ok(())
+    }
+
+    /// Removes what no release that is kept needs, failed ones alone would fill the namespace; how many objects that were.
+    pub async fn tidy(&self, journal: &Journal) -> Result<usize, Unproven> {
+        self.hold().await?;
+        Ok(self.book.tidy(&journal.kept(self.release.keep)).await?)
     }
 
     /// Removes the objects that releases since then, failed and killed ones too, have made and that what is brought back does
-    /// not have: a second workload of the bad version would go on with its work.
+    /// not have: a second workload of the bad version would go on with its work. What somebody else had made before the
+    /// first of them is theirs.
     pub async fn remove_added(&self, restored: &Entry) -> Result<(), Unproven> {
         let Some(kept) = self.book.objects(&restored.id).await? else { return Ok(()) };
         let journal = self.journal().await?;
-        let later = journal.entries.iter().rev().take_while(|entry| entry.id != restored.id);
-        let ids: Vec<&str> = later.map(|entry| entry.id.as_str()).collect();
-        let mut gone: Vec<String> = Vec::new();
-        for id in ids {
-            for object in self.book.objects(id).await?.unwrap_or_default() {
-                let Some(path) = path_of(&object).filter(|path| !gone.contains(path)) else { continue };
+        let later: Vec<&Entry> = journal.entries.iter().skip_while(|entry| entry.id != restored.id).skip(1).collect();
+        let mut seen: Vec<String> = Vec::new();
+        for entry in later {
+            for object in self.book.objects(&entry.id).await?.unwrap_or_default() {
+                let Some(path) = path_of(&object).filter(|path| !seen.contains(path)) else { continue };
                 if kept.iter().any(|known| is_same(known, &object)) || stays_to_be_looked_at(&object, &self.release) {
                     continue;
                 }
-                let Some(live) = self.kube.get(&path).await? else { continue };
-                if was_made_since(&live, &restored.ended) {
+                let live = self.kube.get(&path).await?;
+                if live.is_some_and(|live| was_made_since(&live, &entry.started)) {
+                    // Whoever has the lock by now may have made it.
+                    self.hold().await?;
                     self.kube.delete(&path).await?;
-                    let (kind, name) = (&object["kind"], &object["metadata"]["name"]);
                     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-                    self.stages.say(format!(
-                        "{} `{}`, which release {id} had added, is removed",
-                        text(kind),
-                        text(name)
-                    ));
+                    let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
+                    self.stages.say(format!("{kind} `{name}`, which release {} had added, is removed", entry.id));
                 }
-                gone.push(path);
+                seen.push(path);
             }
         }
         Ok(())
@@ -78,7 +92,7 @@ impl Transaction {
             Some(Track::of(&self.entry.track)),
             traffic(&self.kube, &self.release).await?,
         ];
-        for track in [Track::Stable, Track::Blue, Track::Green] {
+        for track in DEPLOYMENTS {
             if used.contains(&Some(track)) {
                 continue;
             }
@@ -135,8 +149,7 @@ pub fn is_same(one: &Value, other: &Value) -> bool {
 /// data, and settings, which go when nobody names them.
 fn stays_to_be_looked_at(object: &Value, release: &Release) -> bool {
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    let tracks = [Track::Stable, Track::Blue, Track::Green];
-    let is_workload = tracks.iter().any(|track| track.of_workload(&release.workload) == name);
+    let is_workload = DEPLOYMENTS.iter().any(|track| track.of_workload(&release.workload) == name);
     match object["kind"].as_str() {
         Some("Deployment" | "HorizontalPodAutoscaler") => is_workload,
         Some("Service") => name == release.service,
@@ -145,11 +158,17 @@ fn stays_to_be_looked_at(object: &Value, release: &Release) -> bool {
     }
 }
 
-/// Whether an object was made after a time; where that cannot be told it was not.
+/// Whether an object was made since a time, in the whole seconds of the API; where that cannot be told it was not.
 fn was_made_since(live: &Value, time: &str) -> bool {
-    let at = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
+    let at = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok().map(OffsetDateTime::unix_timestamp);
     let made = live["metadata"]["creationTimestamp"].as_str().and_then(at);
-    made.zip(at(time)).is_some_and(|(made, time)| made > time)
+    made.zip(at(time)).is_some_and(|(made, time)| made >= time)
+}
+
+/// Whether a template is of releases that the journal knows, none of which was verified.
+fn was_never_verified(journal: &Journal, template: &str) -> bool {
+    let mut of_it = journal.entries.iter().filter(|entry| entry.template == template).peekable();
+    of_it.peek().is_some() && of_it.all(|entry| entry.outcome != Outcome::Verified)
 }
 
 /// The ReplicaSet of the workload with ready pods of a template that is not among the `known`.
@@ -170,6 +189,24 @@ mod tests {
     use super::*;
     use crate::release::manifests::testing;
     use serde_json::json;
+
+    #[test]
+    fn only_pods_of_releases_that_were_never_verified_are_put_aside() {
+        let mut journal = Journal::default();
+        for (id, template, outcome) in [
+            ("1", "good", Outcome::Verified),
+            ("2", "killed", Outcome::Interrupted),
+            // Verified once, and failed when it came again.
+            ("3", "good", Outcome::Failed),
+            ("4", "bad", Outcome::Running),
+        ] {
+            journal.put(Entry { id: id.into(), template: template.into(), outcome, ..Entry::default() });
+        }
+        for (template, expected) in [("good", false), ("killed", true), ("bad", true), ("by hand", false), ("", false)]
+        {
+            assert_eq!(was_never_verified(&journal, template), expected, "{template}");
+        }
+    }
 
     #[test]
     fn only_what_the_journal_does_not_know_is_left_to_serve() {
@@ -216,6 +253,7 @@ mod tests {
         let live = |at: &str| json!({"metadata": {"creationTimestamp": at}});
         for (made, ended, expected) in [
             ("2026-03-01T10:00:01Z", "2026-03-01T10:00:00Z", true),
+            ("2026-03-01T10:00:00Z", "2026-03-01T10:00:00.7Z", true),
             // Somebody's own, which the release has only changed.
             ("2026-03-01T09:59:59Z", "2026-03-01T10:00:00Z", false),
             ("2026-03-01T10:00:01Z", "", false),

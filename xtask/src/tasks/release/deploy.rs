@@ -203,7 +203,7 @@ async fn transact(mut transaction: Transaction, planned: Planned, args: &DeployA
         Err(Unproven::Defect(error)) => return Err(error),
     };
     let back_to = journal.last_verified().cloned();
-    let is_unfinished = journal.entries.iter().any(|entry| entry.outcome == Became::Running && entry.has_applied());
+    let is_unfinished = journal.is_half_done();
     match go(&mut transaction, &planned, &journal).await {
         Ok(Fate::Good) => accept(transaction).await,
         Ok(Fate::Lost(why)) => Ok(transaction.abandon(Code::DidNotRun, &why)),
@@ -300,7 +300,8 @@ async fn forward(transaction: &mut Transaction, planned: &Planned, journal: &Jou
     transaction.remove_arms(&prepared.objects).await?;
     transaction.retire(journal).await?;
     // Users are moved to what is verified alone: by a blue-green release, and back from where a killed one has left them.
-    let serving = traffic(&transaction.kube, &transaction.release).await?.unwrap_or(planned.track);
+    let verified = journal.last_verified().map(|entry| Track::of(&entry.track));
+    let serving = traffic(&transaction.kube, &transaction.release).await?.or(verified).unwrap_or(planned.track);
     let is_second = serving != planned.track;
     transaction.capacity = transaction.replicas(serving).await?;
     if planned.strategy == Strategy::Canary {
@@ -372,11 +373,17 @@ async fn accept(mut transaction: Transaction) -> Result<Done> {
         Err(Unproven::NotRun(why)) => return Ok(transaction.abandon(Code::DidNotRun, &why.reason)),
         Err(Unproven::Defect(error)) => return Err(error),
     };
-    let kept = journal.kept(transaction.release.keep);
-    match transaction.book.tidy(&kept).await {
+    let serving = transaction.entry.clone();
+    if let Err(Unproven::NotRun(why)) = transaction.put_aside(&journal, &serving).await {
+        transaction.stages.say(format!("what killed releases have left was not put aside: {}", why.reason));
+    }
+    match transaction.tidy(&journal).await {
         Ok(0) => {}
         Ok(removed) => transaction.stages.say(format!("{removed} objects of older releases were removed")),
-        Err(trouble) => transaction.stages.say(format!("older releases were not tidied: {trouble}")),
+        Err(Unproven::NotRun(why)) => {
+            transaction.stages.say(format!("older releases were not tidied: {}", why.reason));
+        }
+        Err(Unproven::Defect(error)) => return Err(error),
     }
     transaction.tell_ended(State::Success, "").await;
     let (name, image) = (&transaction.environment.name, &transaction.entry.image);

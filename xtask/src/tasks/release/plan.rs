@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::restore::leads_to;
 use crate::config::{Environment, Release, Strategy};
 use crate::engine::session::Session;
 use crate::release::journal::Journal;
-use crate::release::manifests::{Manifests, Prepared};
+use crate::release::manifests::{Manifests, Prepared, TRAFFIC};
 use crate::release::secrets::{self, Named};
 use crate::tools::kube::{Kube, MANAGER, Trouble, path_of};
 use crate::verdict::{Finding, NotRun, Severity, Unproven};
@@ -120,6 +121,21 @@ pub fn nothing_beside(strategy: Strategy, journal: &Journal) -> Option<Finding> 
     let message = "a canary needs a verified release beside it: release it once with --strategy rolling";
     let is_alone = strategy == Strategy::Canary && journal.last_verified().is_none();
     is_alone.then(|| Finding::new("no-baseline", Severity::High, message))
+}
+
+/// A Service that does not say which Deployment it leads to takes the pods of a second one as soon as they are ready, and
+/// before anybody has verified them.
+pub fn shared(strategy: Strategy, journal: &Journal, service: Option<&Value>) -> Option<Finding> {
+    let is_shared = service.is_some_and(|service| leads_to(service).is_none());
+    let is_beside = strategy == Strategy::BlueGreen && journal.last_verified().is_some();
+    (is_shared && is_beside).then(|| {
+        let name = service.and_then(|service| service["metadata"]["name"].as_str()).unwrap_or_default();
+        let message = format!(
+            "the Service `{name}` does not select by `{TRAFFIC}` any more, so that users would reach pods that nobody has \
+             verified: release once with --strategy rolling --take-over, which mends it"
+        );
+        Finding::new("shared-service", Severity::High, message)
+    })
 }
 
 /// How the objects differ from what runs, by `kubectl diff`; Secrets are no part of it.
@@ -235,6 +251,22 @@ mod tests {
         assert_eq!(nothing_beside(Strategy::Rolling, &journal), None);
         journal.put(Entry { id: "2".into(), outcome: Outcome::Verified, ..Entry::default() });
         assert_eq!(nothing_beside(Strategy::Canary, &journal), None);
+    }
+
+    #[test]
+    fn users_reach_no_second_deployment_by_a_service_that_does_not_tell_them_apart() {
+        let service =
+            |selector: Value| serde_json::json!({"metadata": {"name": "forge"}, "spec": {"selector": selector}});
+        let plain = service(serde_json::json!({"app": "f"}));
+        let ours = service(serde_json::json!({"app": "f", TRAFFIC: "stable"}));
+        let mut journal = Journal::default();
+        assert_eq!(shared(Strategy::BlueGreen, &journal, Some(&plain)), None);
+        journal.put(Entry { id: "1".into(), outcome: Outcome::Verified, ..Entry::default() });
+        let found = shared(Strategy::BlueGreen, &journal, Some(&plain)).unwrap();
+        assert!(found.message.contains("--strategy rolling") && found.breaks(Severity::Low));
+        assert_eq!(shared(Strategy::Rolling, &journal, Some(&plain)), None);
+        assert_eq!(shared(Strategy::BlueGreen, &journal, Some(&ours)), None);
+        assert_eq!(shared(Strategy::BlueGreen, &journal, None), None);
     }
 
     #[test]

@@ -79,14 +79,8 @@ impl Transaction {
     async fn bring_back(&mut self, entry: &Entry) -> Restored {
         match self.reapply(entry, Step::Restoring, Step::VerifyingRestored, "restore").await {
             Ok(Fate::Good) => {
-                if let Err(Unproven::NotRun(why)) = self.put_aside(entry).await {
-                    self.stages.say(format!("what is left of the release was not put aside: {}", why.reason));
-                }
-                if let Err(Unproven::NotRun(why)) = self.remove_added(entry).await {
-                    self.stages.say(format!("what the release has added was not removed: {}", why.reason));
-                }
-                if let Err(Unproven::NotRun(why)) = self.tidy().await {
-                    self.stages.say(format!("older releases were not tidied: {}", why.reason));
+                if let Err(Unproven::NotRun(why)) = self.clear(entry).await {
+                    self.stages.say(format!("what is left of the release was not cleared away: {}", why.reason));
                 }
                 Restored::Healthy(entry.id.clone())
             }
@@ -174,11 +168,19 @@ impl Transaction {
     }
 }
 
-/// Which Deployment the Service leads to now; `None` where there is no Service, or one that is not ours.
+/// The Service that users reach.
+pub async fn service(kube: &Kube, release: &Release) -> Result<Option<Value>, Trouble> {
+    kube.get(&format!("/api/v1/namespaces/{}/services/{}", release.namespace, release.service)).await
+}
+
+/// Which Deployment a Service leads to; `None` where it does not say so, and takes pods of all of them.
+pub fn leads_to(service: &Value) -> Option<Track> {
+    service["spec"]["selector"][TRAFFIC].as_str().map(Track::of)
+}
+
+/// Which Deployment the Service leads to now; `None` where there is no Service, or one that does not say so.
 pub async fn traffic(kube: &Kube, release: &Release) -> Result<Option<Track>, Trouble> {
-    let service = kube.get(&format!("/api/v1/namespaces/{}/services/{}", release.namespace, release.service)).await?;
-    let name = service.as_ref().and_then(|service| service["spec"]["selector"][TRAFFIC].as_str());
-    Ok(name.map(Track::of))
+    Ok(service(kube, release).await?.as_ref().and_then(leads_to))
 }
 
 fn restored(fate: Fate) -> Restored {

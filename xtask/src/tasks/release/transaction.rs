@@ -209,6 +209,7 @@ impl Transaction {
 
     /// The last word on this release.
     pub async fn conclude(&mut self, became: Became, reason: &str) -> Result<Journal, Unproven> {
+        self.hold().await?;
         self.entry.outcome = became;
         // It lies in the cluster for everybody who may read there.
         self.entry.reason = self.stages.ctx().redactor.clean(reason).chars().take(1000).collect();

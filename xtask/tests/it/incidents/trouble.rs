@@ -118,6 +118,17 @@ fn a_chat_that_stays_away_makes_no_comment_and_hears_it_at_last() {
     assert_eq!((site.chat.lines().len(), site.hub.comments(1).len()), (1, 0));
 }
 
+/// A check that is well again, of which nobody has heard.
+fn unheard() -> Site {
+    let site = Site::new();
+    site.run(0, &[fails("bad")]);
+    site.run(6, &[passes()]);
+    site.chat.heard();
+    site.chat.answers(["410 X\r\n"]);
+    site.run(12, &[passes()]);
+    site
+}
+
 #[test]
 fn an_end_that_nobody_heard_is_told_by_a_later_run_which_closes_the_issue() {
     let site = Site::new();
@@ -138,13 +149,26 @@ fn an_end_that_nobody_heard_is_told_by_a_later_run_which_closes_the_issue() {
     assert_eq!(site.chat.lines(), [":large_green_circle: production: health/pods is well again after 6 h"]);
     assert!(site.hub.issue(1)["body"].as_str().unwrap().contains("\"to_do\":[]"));
 
-    // It fails again before anybody has heard: it was not over, and nobody hears that it was.
-    let site = Site::new();
-    site.run(0, &[fails("bad")]);
-    site.run(6, &[passes()]);
+    // Whoever has heard it does not hear it again with each run in which somebody else does not.
+    let mut site = Site::new();
+    let program = Ear::start();
+    site.ctx.env.insert("PROGRAM".to_owned(), program.url.clone());
+    for hour in [0, 6] {
+        let gate = if hour == 0 { fails("bad") } else { passes() };
+        site.run(hour, &[gate]);
+    }
     site.chat.heard();
-    site.chat.answers(["410 X\r\n"]);
-    site.run(12, &[passes()]);
+    for hour in [12, 18, 24] {
+        program.answers(["410 X\r\n"]);
+        assert_eq!(site.run(hour, &[passes()]).len(), 1);
+    }
+    assert_eq!(site.run(30, &[passes()]), ["health/pods failing: closed"]);
+    assert_eq!(site.chat.lines().len(), 1);
+    let ends = program.heard().into_iter().filter(|heard| heard["transition"] == "closed");
+    assert_eq!(ends.count(), 1);
+
+    // It fails again before anybody has heard: it was not over, and nobody hears that it was.
+    let site = unheard();
     assert_eq!(site.run(18, &[fails("bad")]), [""; 0]);
     assert_eq!(site.run(20, &[passes()]), [""; 0]);
     assert!(site.chat.heard().is_empty());
@@ -161,12 +185,7 @@ fn an_end_that_nobody_heard_is_told_by_a_later_run_which_closes_the_issue() {
     assert_eq!(site.chat.lines(), [":large_green_circle: production: health/pods is watched again after 6 h"]);
 
     // Whoever silences it closes it without a word to the chat.
-    let site = Site::new();
-    site.run(0, &[fails("bad")]);
-    site.run(6, &[passes()]);
-    site.chat.heard();
-    site.chat.answers(["410 X\r\n"]);
-    site.run(12, &[passes()]);
+    let site = unheard();
     site.hub.edits(1, |issue| issue["labels"].as_array_mut().unwrap().push(json!({"name": "silenced"})));
     assert_eq!(site.run(18, &[passes()]), ["health/pods failing: closed"]);
     assert!(site.open().is_empty() && site.chat.heard().is_empty());

@@ -68,3 +68,21 @@ fn whoever_has_lost_the_lock_goes_neither_forward_nor_back() {
     assert!(!entry.steps.iter().any(|taken| taken.step == Step::Restoring), "{:?}", entry.steps);
     assert_eq!(site.holder().as_deref(), Some("berts"));
 }
+
+#[test]
+fn whoever_has_lost_the_lock_on_the_way_back_clears_nothing_away() {
+    let Some(site) = Site::open("lost-back", Plan { lock: 120, ..Plan::default() }) else { return };
+    site.release("1");
+    site.faulty("2");
+    site.adds("apiVersion: v1\nkind: Service\nmetadata: {name: worker}\nspec: {selector: {app: worker}, ports: [{port: 80}]}\n");
+    let running = site.deploy(&["--strategy", "blue-green"]).at("[staging] verifying_restored");
+    let theirs = r#"{"spec":{"holderIdentity":"berts"},"metadata":{"annotations":{"forge.xtask/who":"bert"}}}"#;
+    site.within(&["patch", "lease", "forge-release", "--type=merge", "-p", theirs]);
+    let ended = running.ended();
+    ended.assert_code(20).assert_says("the lock was taken from us by bert").assert_says("nothing is decided");
+    assert_eq!(site.journal().pop().unwrap().outcome, Outcome::Running, "the last word is not ours");
+    // By now these may be what the other one has made.
+    assert!(site.object(&["service", "worker"]).is_object());
+    assert_ne!(site.object(&["deployment", "forge-blue"])["spec"]["replicas"], 0);
+    assert_eq!(site.holder().as_deref(), Some("berts"));
+}

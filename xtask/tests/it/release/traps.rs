@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use xtask::release::journal::Outcome;
+use xtask::release::journal::{Outcome, Step};
 use xtask::verdict::Verdict;
 
 use super::site::{Plan, Site, until};
@@ -50,8 +50,9 @@ fn the_deployment_that_a_killed_release_has_moved_users_to_is_not_changed_under_
     running.kill();
     assert_ne!(site.journal().last().unwrap().outcome, Outcome::Verified);
     // Whatever comes next, users are on this Deployment until another one is verified.
+    site.within(&["create", "service", "clusterip", "by-hand", "--tcp=80"]);
     site.faulty("3");
-    site.adds(WORKER);
+    site.adds(&format!("{WORKER}---\n{}", WORKER.replace("worker", "by-hand")));
     let stop = Arc::new(AtomicBool::new(false));
     let asks = ask_all_the_time(site.address(), &stop);
     site.deploy(&[&["--wait", "60s"], &green[..]].concat()).ended().assert_code(30);
@@ -61,6 +62,10 @@ fn the_deployment_that_a_killed_release_has_moved_users_to_is_not_changed_under_
     };
     assert_eq!((version("forge-blue"), version("forge-green")), (json!("2"), json!("3")));
     assert!(site.object(&["service", "worker"]).is_null(), "what the bad release has added is gone");
+    assert!(site.object(&["service", "by-hand"]).is_object(), "what was there before it is somebody else's");
+    for name in ["forge-blue", "forge-green"] {
+        assert_eq!(site.object(&["deployment", name])["spec"]["replicas"], 0, "{name}: nobody has verified it");
+    }
 
     // One of another strategy moves nobody to pods that are not there yet either.
     site.overlay("4", &[]);
@@ -84,6 +89,30 @@ fn the_deployment_that_a_killed_release_has_moved_users_to_is_not_changed_under_
     stop.store(true, Ordering::SeqCst);
     let (asked, lost) = asks.join().unwrap();
     assert!(lost.is_empty() && asked > 100, "{} of {asked}: {:?}", lost.len(), lost.first());
+}
+
+#[test]
+fn a_service_that_tells_no_deployments_apart_moves_nobody() {
+    let Some(site) = Site::open("shared", Plan::default()) else { return };
+    let green = ["--strategy", "blue-green"];
+    let label = || site.object(&["service", "forge"])["spec"]["selector"]["forge.xtask/traffic"].clone();
+    site.release("1");
+    // As somebody leaves it who applies the overlay without us.
+    let plain = r#"[{"op": "remove", "path": "/spec/selector/forge.xtask~1traffic"}]"#;
+    site.within(&["patch", "service", "forge", "--type=json", "-p", plain]);
+    site.overlay("2", &[]);
+    let refused = site.deploy(&green).ended();
+    refused.assert_code(10).assert_says("release once with --strategy rolling").assert_says("nothing was changed");
+    assert!(label().is_null() && site.object(&["deployment", "forge-blue"]).is_null());
+    site.deploy(&["--take-over"]).ended().assert_code(0);
+    assert_eq!(label(), "stable");
+    // Where it is gone, it comes with a version that was verified before.
+    site.within(&["delete", "service", "forge"]);
+    site.overlay("3", &[]);
+    site.deploy(&green).ended().assert_code(0);
+    site.assert_serves("3");
+    let steps = site.journal().pop().unwrap().steps;
+    assert!(steps.iter().any(|taken| taken.step == Step::Promoting), "{steps:?}");
 }
 
 #[test]
