@@ -1,6 +1,9 @@
 //! `logs`: what all pods of the workload say, merged by time; with `-f` also what they and their successors will say.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -160,25 +163,24 @@ impl Asked {
         self.events.send(Event::Aside(self.redactor.clean(&text)));
     }
 
-    /// Until the pod is gone.
-    async fn follow(&self, source: &Source) {
+    /// Until the pod is gone, which the pods' own watch tells.
+    async fn follow(&self, source: &Source, is_gone: &AtomicBool) {
         let mut last: Option<OffsetDateTime> = None;
         loop {
-            match self.kube.lines(&self.path(source, last, true)).await {
-                Ok(mut lines) => {
-                    while let Ok(Some(raw)) = lines.next().await {
-                        let line = Line::of(&raw);
-                        // What a log that was opened again repeats was told.
-                        if line.at.is_some() && line.at <= last {
-                            continue;
-                        }
-                        last = line.at.or(last);
-                        self.tell(source, &line);
+            // Not started yet, not even known to its node (404), or the API is gone: it is asked again.
+            if let Ok(mut lines) = self.kube.lines(&self.path(source, last, true)).await {
+                while let Ok(Some(raw)) = lines.next().await {
+                    let line = Line::of(&raw);
+                    // What a log that was opened again repeats was told.
+                    if line.at.is_some() && line.at <= last {
+                        continue;
                     }
+                    last = line.at.or(last);
+                    self.tell(source, &line);
                 }
-                Err(Trouble::Refused { code: 404, .. }) => return,
-                // Not started yet, or the API is gone: the pods' own watch tells that.
-                Err(_) => {}
+            }
+            if is_gone.load(Ordering::Acquire) {
+                return;
             }
             tokio::time::sleep(AGAIN).await;
         }
@@ -188,19 +190,27 @@ impl Asked {
 /// Follows the pods that are there and those that come; never ends by itself.
 async fn follow(asked: &Asked, pods: String) -> Result<(), Unproven> {
     let mut follower = Follower::of(&asked.kube, vec![pods]);
-    let mut known: std::collections::BTreeSet<Source> = Default::default();
+    let mut known: BTreeMap<Source, Arc<AtomicBool>> = BTreeMap::new();
     let mut tasks = JoinSet::new();
     let mut was_there = false;
     let mut is_lost = false;
     loop {
         let (_, news) = follower.next().await;
         let pods = match news {
-            News::Listed(pods) => pods,
+            News::Listed(pods) => {
+                // Those that went while nobody watched.
+                let there: Vec<Source> = pods.iter().flat_map(sources).collect();
+                known.retain(|source, is_gone| {
+                    let is_there = there.contains(source);
+                    is_gone.fetch_or(!is_there, Ordering::Release);
+                    is_there
+                });
+                pods
+            }
             News::Seen(pod) => vec![pod],
             News::Gone(pod) => {
-                sources(&pod).iter().for_each(|source| {
-                    known.remove(source);
-                });
+                let gone = sources(&pod);
+                gone.iter().filter_map(|source| known.remove(source)).for_each(|it| it.store(true, Ordering::Release));
                 continue;
             }
             News::Answers => {
@@ -219,9 +229,10 @@ async fn follow(asked: &Asked, pods: String) -> Result<(), Unproven> {
         };
         was_there = true;
         for source in pods.iter().flat_map(sources) {
-            if known.insert(source.clone()) {
-                let asked = asked.clone();
-                tasks.spawn(async move { asked.follow(&source).await });
+            if let Entry::Vacant(place) = known.entry(source) {
+                let (asked, source) = (asked.clone(), place.key().clone());
+                let is_gone = Arc::clone(place.insert(Arc::default()));
+                tasks.spawn(async move { asked.follow(&source, &is_gone).await });
             }
         }
     }

@@ -31,6 +31,7 @@ mod integration;
 mod interrupt;
 mod kubernetes;
 mod leftovers;
+mod logs;
 mod merge;
 mod monitor;
 mod monitoring;
