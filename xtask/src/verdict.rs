@@ -177,6 +177,16 @@ pub enum Unproven {
     Defect(anyhow::Error),
 }
 
+impl std::fmt::Display for Unproven {
+    /// The reason.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotRun(why) => f.write_str(&why.reason),
+            Self::Defect(error) => write!(f, "{error:#}"),
+        }
+    }
+}
+
 impl From<NotRun> for Unproven {
     fn from(why: NotRun) -> Self {
         Self::NotRun(why)

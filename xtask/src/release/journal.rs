@@ -227,6 +227,8 @@ impl Journal {
         newest.is_some_and(|entry| match entry.outcome {
             Outcome::Running => true,
             Outcome::Verified => false,
+            // Noticed by a later one, which has changed nothing either.
+            Outcome::Interrupted if entry.step() != Step::Ended => true,
             _ => entry.restored.is_empty() && self.last_verified().is_some(),
         })
     }
@@ -305,6 +307,7 @@ mod tests {
             (vec![good(), applied(1, Running, "")], true),
             // The next run has noticed it and was cut off itself before it changed anything.
             (vec![good(), applied(1, Interrupted, ""), entry(2, Running)], true),
+            (vec![applied(1, Interrupted, ""), entry(2, Running)], true),
             (vec![good(), applied(1, Failed, "")], true),
             (vec![good(), applied(1, Failed, "0"), entry(2, Interrupted)], false),
             (vec![good(), applied(1, Interrupted, ""), applied(2, Verified, "")], false),

@@ -1,5 +1,9 @@
 //! The Deployments that an environment can have of its workload, by the release that makes them.
 
+use serde_json::Value;
+
+use super::manifests::TRACK;
+
 /// Which Deployment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Track {
@@ -43,6 +47,11 @@ impl Track {
         [Self::Blue, Self::Green].into_iter().find(is_unused).unwrap_or(Self::Stable)
     }
 
+    /// Whether it is a release's Deployment of this track, and not one of somebody else that has its name.
+    pub fn has_made(self, deployment: &Value) -> bool {
+        deployment["spec"]["selector"]["matchLabels"][TRACK] == self.name()
+    }
+
     /// The Service that leads to it before users' Service does.
     pub fn preview_of(self, service: &str) -> String {
         format!("{service}-{}", self.name())
@@ -57,6 +66,14 @@ impl Track {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_alone_makes_no_deployment_ours() {
+        let deployment = |labels: Value| serde_json::json!({"spec": {"selector": {"matchLabels": labels}}});
+        let ours = deployment(serde_json::json!({"app": "f", TRACK: "canary"}));
+        assert!(Track::Canary.has_made(&ours) && !Track::Baseline.has_made(&ours));
+        assert!(!Track::Canary.has_made(&deployment(serde_json::json!({"app": "f"}))));
+    }
 
     #[test]
     fn a_deployment_that_is_used_is_left_alone() {

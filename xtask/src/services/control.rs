@@ -21,7 +21,6 @@ use tokio::sync::Mutex;
 use super::faults::Mode;
 use super::serve::{Asked, Body, Listening, json as answer, serve};
 use super::stack::Stack;
-use crate::verdict::Unproven;
 
 /// Everything as it is now.
 #[derive(Clone, Debug, Serialize)]
@@ -78,9 +77,9 @@ async fn obey(stack: &mut Stack, known: &Known, asked: &Asked) -> Result<Option<
     let running = || serde_json::from_slice::<Running>(&asked.body).map_err(|e| e.to_string());
     match (&asked.method, asked.path.as_str()) {
         (&Method::GET, "/") => {}
-        (&Method::POST, "/redis") => stack.set_redis(running()?.running).await.map_err(words)?,
-        (&Method::POST, "/backend") if running()?.running => stack.restart().await.map_err(words)?,
-        (&Method::POST, "/backend") => stack.terminate().await.map_err(words)?,
+        (&Method::POST, "/redis") => stack.set_redis(running()?.running).await.map_err(|why| why.to_string())?,
+        (&Method::POST, "/backend") if running()?.running => stack.restart().await.map_err(|why| why.to_string())?,
+        (&Method::POST, "/backend") => stack.terminate().await.map_err(|why| why.to_string())?,
         (&Method::POST, "/ollama") => {
             let mode = serde_json::from_slice(&asked.body).map_err(|e| e.to_string())?;
             let faults = stack.faults.as_ref().ok_or("there is no Ollama")?;
@@ -88,7 +87,7 @@ async fn obey(stack: &mut Stack, known: &Known, asked: &Asked) -> Result<Option<
         }
         _ => return Ok(None),
     }
-    let ended = stack.ended().await.map_err(words)?.map(|exit| exit.to_string());
+    let ended = stack.ended().await.map_err(|why| why.to_string())?.map(|exit| exit.to_string());
     Ok(Some(State {
         backend: stack.url.clone(),
         ended,
@@ -97,11 +96,4 @@ async fn obey(stack: &mut Stack, known: &Known, asked: &Asked) -> Result<Option<
         model: known.model.clone(),
         is_real: known.is_real,
     }))
-}
-
-fn words(why: Unproven) -> String {
-    match why {
-        Unproven::NotRun(why) => why.reason,
-        Unproven::Defect(error) => format!("{error:#}"),
-    }
 }

@@ -191,10 +191,6 @@ impl Kube {
         let _one = self.inner.starting.lock().await;
         let Some(exit) = ended() else { return Ok(()) };
         self.start_proxy().await.map_err(|why| {
-            let why = match why {
-                Unproven::NotRun(why) => why.reason,
-                Unproven::Defect(error) => format!("{error:#}"),
-            };
             Trouble::Unreachable(format!("`kubectl proxy` ended with {exit}, and could not be started again: {why}"))
         })
     }

@@ -50,7 +50,23 @@ impl Desk<'_> {
         for ours in left {
             self.close_duplicate(ours, first.issue.number).await?;
         }
-        if is_idle(check, told.about) { Ok(()) } else { self.go_on(check, first, told).await }
+        if is_idle(check, told.about) {
+            return Ok(());
+        }
+        if told.about.is_about(check.verdict) && self.is_over_for_some(first) {
+            // It was over for them; they hear of another incident, not of the rest of that one.
+            self.github.close_issue(first.issue.number, Reason::Completed).await?;
+            return self.begin(check, &key, told).await;
+        }
+        self.go_on(check, first, told).await
+    }
+
+    /// Whether somebody has heard that it is over, and its issue is open for others who have not.
+    fn is_over_for_some(&self, ours: &Ours) -> bool {
+        let mark = &ours.body.mark;
+        let waiting = news::to_hear_the_end(&mark.to_do);
+        let is_over = mark.to_do.iter().any(|item| news::is_over(item));
+        is_over && !ours.issue.has(&self.alerts.silence) && self.channels().any(|channel| !waiting.contains(&channel))
     }
 
     /// There is no open issue: makes one where the check is bad.

@@ -101,11 +101,16 @@ impl Transaction {
         Ok(Fate::Good)
     }
 
-    /// How many pods of a track there are now.
-    pub async fn replicas(&self, track: Track) -> Result<u64, Unproven> {
+    /// The Deployment of a track, as it is now.
+    pub async fn deployment(&self, track: Track) -> Result<Option<Value>, Unproven> {
         let workload = track.of_workload(&self.release.workload);
         let path = format!("/apis/apps/v1/namespaces/{}/deployments/{workload}", self.release.namespace);
-        let found = self.kube.get(&path).await?;
+        Ok(self.kube.get(&path).await?)
+    }
+
+    /// How many pods of a track there are now.
+    pub async fn replicas(&self, track: Track) -> Result<u64, Unproven> {
+        let found = self.deployment(track).await?;
         Ok(found.and_then(|object| object["spec"]["replicas"].as_u64()).unwrap_or(1).max(1))
     }
 
@@ -130,7 +135,8 @@ impl Transaction {
         self.stages.run(&id, |session| ask(session, kube, release, environment, (step, steps))).await
     }
 
-    /// Removes what compared releases leave behind, and waits until none of it gets requests. A route that still sends
+    /// Removes what compared releases leave behind, and waits until none of it gets requests; what only has the name of an
+    /// arm is somebody else's. A route that still sends
     /// a share there is the one among `objects` first, or that share would be lost.
     pub async fn remove_arms(&self, objects: &[Value]) -> Result<(), Unproven> {
         let namespace = &self.release.namespace;
@@ -144,7 +150,9 @@ impl Transaction {
         }
         for track in [Track::Canary, Track::Baseline] {
             let workload = track.of_workload(&self.release.workload);
-            self.kube.delete(&format!("/apis/apps/v1/namespaces/{namespace}/deployments/{workload}")).await?;
+            if self.deployment(track).await?.is_some_and(|found| track.has_made(&found)) {
+                self.kube.delete(&format!("/apis/apps/v1/namespaces/{namespace}/deployments/{workload}")).await?;
+            }
         }
         let label = TRACK.replace('/', "%2F");
         let (canary, baseline) = (Track::Canary.name(), Track::Baseline.name());
@@ -159,7 +167,10 @@ impl Transaction {
         }
         for track in [Track::Canary, Track::Baseline] {
             let service = track.of_workload(&self.release.service);
-            self.kube.delete(&format!("/api/v1/namespaces/{namespace}/services/{service}")).await?;
+            let path = format!("/api/v1/namespaces/{namespace}/services/{service}");
+            if self.kube.get(&path).await?.is_some_and(|found| found["spec"]["selector"][TRACK] == track.name()) {
+                self.kube.delete(&path).await?;
+            }
         }
         Ok(())
     }

@@ -5,13 +5,13 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::restore::traffic;
 use super::transaction::{Transaction, scale};
+use super::users::traffic;
 use crate::config::Release;
-use crate::release::journal::{Entry, Journal, Outcome};
+use crate::release::journal::{Entry, Journal, Outcome, Step};
 use crate::release::manifests::{TEMPLATE, TRAFFIC};
 use crate::release::track::Track;
-use crate::tools::kube::path_of;
+use crate::tools::kube::{MANAGER, path_of};
 use crate::verdict::Unproven;
 
 /// The Deployments that may serve.
@@ -20,24 +20,27 @@ const DEPLOYMENTS: [Track; 3] = [Track::Stable, Track::Blue, Track::Green];
 impl Transaction {
     /// All of it that the way back to a release leaves.
     pub async fn clear(&self, serving: &Entry) -> Result<(), Unproven> {
+        self.undo_others(serving, Some(serving)).await?;
+        self.tidy(&self.journal().await?).await?;
+        Ok(())
+    }
+
+    /// What other releases than the serving one have left that runs: their pods, and what those since `since` have added.
+    pub async fn undo_others(&self, serving: &Entry, since: Option<&Entry>) -> Result<(), Unproven> {
         let journal = self.journal().await?;
         self.put_aside(&journal, serving).await?;
-        self.remove_added(serving).await?;
-        self.tidy(&journal).await?;
-        Ok(())
+        self.remove_added(&journal, serving, since).await
     }
 
     /// Scales every other Deployment to nothing whose pods are of a release that was never verified: of the one that failed,
     /// or of one that was killed before it. Its objects can be looked at, and a verified one beside it stays for a way back.
-    pub async fn put_aside(&self, journal: &Journal, serving: &Entry) -> Result<(), Unproven> {
+    async fn put_aside(&self, journal: &Journal, serving: &Entry) -> Result<(), Unproven> {
         self.hold().await?;
         for track in DEPLOYMENTS.into_iter().filter(|track| *track != Track::of(&serving.track)) {
-            let workload = track.of_workload(&self.release.workload);
-            let path = format!("/apis/apps/v1/namespaces/{}/deployments/{workload}", self.release.namespace);
-            let Some(live) = self.kube.get(&path).await? else { continue };
+            let Some(live) = self.deployment(track).await? else { continue };
             let template = live["spec"]["template"]["metadata"]["labels"][TEMPLATE].as_str().unwrap_or_default();
             if live["spec"]["replicas"] != 0 && was_never_verified(journal, template) {
-                scale(&self.kube, &path, 0).await?;
+                self.scale_down(&track.of_workload(&self.release.workload)).await?;
             }
         }
         Ok(())
@@ -49,13 +52,14 @@ impl Transaction {
         Ok(self.book.tidy(&journal.kept(self.release.keep)).await?)
     }
 
-    /// Removes the objects that releases since then, failed and killed ones too, have made and that what is brought back does
+    /// Removes the objects that other releases since then, failed and killed ones too, have made and that the serving one does
     /// not have: a second workload of the bad version would go on with its work. What somebody else had made before the
-    /// first of them is theirs.
-    pub async fn remove_added(&self, restored: &Entry) -> Result<(), Unproven> {
-        let Some(kept) = self.book.objects(&restored.id).await? else { return Ok(()) };
-        let journal = self.journal().await?;
-        let later: Vec<&Entry> = journal.entries.iter().skip_while(|entry| entry.id != restored.id).skip(1).collect();
+    /// first of them is theirs, and so is what none of them has come to.
+    async fn remove_added(&self, journal: &Journal, serving: &Entry, since: Option<&Entry>) -> Result<(), Unproven> {
+        let Some(kept) = self.book.objects(&serving.id).await? else { return Ok(()) };
+        let is_before = |entry: &&Entry| since.is_some_and(|since| entry.id != since.id);
+        let later = journal.entries.iter().skip_while(is_before).skip(usize::from(since.is_some()));
+        let later: Vec<&Entry> = later.filter(|entry| entry.id != serving.id && entry.has_applied()).collect();
         let mut seen: Vec<String> = Vec::new();
         for entry in later {
             for object in self.book.objects(&entry.id).await?.unwrap_or_default() {
@@ -64,7 +68,7 @@ impl Transaction {
                     continue;
                 }
                 let live = self.kube.get(&path).await?;
-                if live.is_some_and(|live| was_made_since(&live, &entry.started)) {
+                if live.is_some_and(|live| is_managed(&live) && was_made_since(&live, &entry.started)) {
                     // Whoever has the lock by now may have made it.
                     self.hold().await?;
                     self.kube.delete(&path).await?;
@@ -98,14 +102,14 @@ impl Transaction {
             }
             let workload = track.of_workload(&self.release.workload);
             let deployment = format!("/apis/apps/v1/namespaces/{namespace}/deployments/{workload}");
-            if self.kube.get(&deployment).await?.is_none() {
+            // Of these names there may be some that are somebody else's.
+            if !self.deployment(track).await?.is_some_and(|found| track.has_made(&found)) {
                 continue;
             }
             let preview = track.preview_of(&self.release.service);
             let preview = format!("/api/v1/namespaces/{namespace}/services/{preview}");
             let scaler = format!("/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers/{workload}");
             self.kube.delete(&scaler).await?;
-            // Of its name there may be one that is somebody else's.
             if self.kube.get(&preview).await?.is_some_and(|found| found["spec"]["selector"][TRAFFIC] == track.name()) {
                 self.kube.delete(&preview).await?;
             }
@@ -118,23 +122,28 @@ impl Transaction {
     /// Scales a Deployment to nothing; its autoscaler leaves it alone from then on.
     async fn scale_down(&self, workload: &str) -> Result<(), Unproven> {
         let path = format!("/apis/apps/v1/namespaces/{}/deployments/{workload}", self.release.namespace);
-        if self.kube.get(&path).await?.is_some() {
-            scale(&self.kube, &path, 0).await?;
-        }
+        scale(&self.kube, &path, 0).await?;
         Ok(())
     }
 
     /// Whose pods the journal does not know, they were not made by a release that failed: they serve as before.
     pub async fn scale_away(&mut self) -> Result<Option<String>, Unproven> {
         self.remove_arms(&[]).await?;
-        let workload = Track::of(&self.entry.track).of_workload(&self.release.workload);
+        if self.entry.steps.iter().any(|taken| taken.step == Step::Promoting) {
+            return Ok(Some("users have been moved here, and nobody knows where they were before".to_owned()));
+        }
+        let track = Track::of(&self.entry.track);
+        let workload = track.of_workload(&self.release.workload);
         let sets = self.kube.list(&format!("/apis/apps/v1/namespaces/{}/replicasets", self.release.namespace)).await?;
         let journal = self.journal().await?;
         let known = journal.entries.iter().chain([&self.entry]).map(|entry| entry.template.as_str());
         if let Some(set) = stranger(&sets.items, &workload, &known.collect::<Vec<_>>()) {
             return Ok(Some(format!("pods of `{set}`, which no release of the journal made, serve")));
         }
-        self.scale_down(&workload).await?;
+        if self.deployment(track).await?.is_some() {
+            self.scale_down(&workload).await?;
+        }
+        self.put_aside(&journal, &self.entry).await?;
         Ok(None)
     }
 }
@@ -156,6 +165,12 @@ fn stays_to_be_looked_at(object: &Value, release: &Release) -> bool {
         Some("Namespace" | "PersistentVolumeClaim" | "ConfigMap" | "Secret") | None => true,
         Some(_) => false,
     }
+}
+
+/// Whether a release has ever applied an object.
+fn is_managed(live: &Value) -> bool {
+    let managers = live["metadata"]["managedFields"].as_array();
+    managers.is_some_and(|all| all.iter().any(|one| one["manager"] == MANAGER && one["operation"] == "Apply"))
 }
 
 /// Whether an object was made since a time, in the whole seconds of the API; where that cannot be told it was not.
@@ -249,6 +264,14 @@ mod tests {
         }
         assert!(
             is_same(&object("Job", "a"), &object("Job", "a")) && !is_same(&object("Job", "a"), &object("Job", "b"))
+        );
+        let live = |manager: &str, operation: &str| {
+            let other = json!({"manager": "kubectl-create", "operation": "Update"});
+            json!({"metadata": {"managedFields": [other, {"manager": manager, "operation": operation}]}})
+        };
+        assert!(is_managed(&live(MANAGER, "Apply")));
+        assert!(
+            !is_managed(&live("kubectl", "Apply")) && !is_managed(&live(MANAGER, "Update")) && !is_managed(&json!({}))
         );
         let live = |at: &str| json!({"metadata": {"creationTimestamp": at}});
         for (made, ended, expected) in [

@@ -11,9 +11,9 @@ use super::image::{self, Chosen, Question};
 use super::plan;
 use super::planned::{self, Intent, Planned};
 use super::reach::reach;
-use super::restore::traffic;
 use super::stages::Stages;
 use super::transaction::{Fate, Refusal, Transaction};
+use super::users;
 use super::verify::Subject;
 use super::{DeployArgs, environment, gate, identity, new_id};
 use crate::config::{Environment, Release, Strategy};
@@ -193,7 +193,8 @@ async fn transact(mut transaction: Transaction, planned: Planned, args: &DeployA
     let journal = match still(&transaction, &planned).await {
         Ok(Some(journal)) => journal,
         Ok(None) => {
-            transaction.stages.say("somebody else has released since the plan was made; look at it again");
+            let why = "somebody else has released, or changed the Service, since the plan was made; look at it again";
+            transaction.stages.say(why);
             return Ok(transaction.close(Code::Failed).await);
         }
         Err(Unproven::NotRun(why)) => {
@@ -205,7 +206,7 @@ async fn transact(mut transaction: Transaction, planned: Planned, args: &DeployA
     let back_to = journal.last_verified().cloned();
     let is_unfinished = journal.is_half_done();
     match go(&mut transaction, &planned, &journal).await {
-        Ok(Fate::Good) => accept(transaction).await,
+        Ok(Fate::Good) => accept(transaction, back_to).await,
         Ok(Fate::Lost(why)) => Ok(transaction.abandon(Code::DidNotRun, &why)),
         // Before anything was applied nothing is restored (R40), by this one or by one that was killed.
         Ok(cause) if !transaction.entry.has_applied() && !is_unfinished => {
@@ -245,8 +246,10 @@ async fn still(transaction: &Transaction, planned: &Planned) -> Result<Option<Jo
     let journal = transaction.journal().await?;
     let known = |journal: &Journal| journal.last_verified().map(|entry| entry.id.clone());
     let is_beside = journal.last_verified().is_some_and(|entry| Track::of(&entry.track) != planned.track);
-    let is_used = is_beside && traffic(&transaction.kube, &transaction.release).await? == Some(planned.track);
-    Ok((known(&journal) == known(&planned.journal) && !is_used).then_some(journal))
+    let service = users::service(&transaction.kube, &transaction.release).await?;
+    let is_used = is_beside && service.as_ref().and_then(users::leads_to) == Some(planned.track);
+    let is_shared = plan::shared(planned.strategy, service.as_ref()).is_some();
+    Ok((known(&journal) == known(&planned.journal) && !is_used && !is_shared).then_some(journal))
 }
 
 /// The namespace comes first: lock and journal lie in it.
@@ -300,10 +303,11 @@ async fn forward(transaction: &mut Transaction, planned: &Planned, journal: &Jou
     transaction.remove_arms(&prepared.objects).await?;
     transaction.retire(journal).await?;
     // Users are moved to what is verified alone: by a blue-green release, and back from where a killed one has left them.
-    let verified = journal.last_verified().map(|entry| Track::of(&entry.track));
-    let serving = traffic(&transaction.kube, &transaction.release).await?.or(verified).unwrap_or(planned.track);
-    let is_second = serving != planned.track;
-    transaction.capacity = transaction.replicas(serving).await?;
+    let service = users::service(&transaction.kube, &transaction.release).await?;
+    let on = users::on(service.as_ref(), journal);
+    let live = transaction.deployment(planned.track).await?;
+    let is_second = users::is_beside(on, planned.track, service.as_ref(), live.as_ref());
+    transaction.capacity = transaction.replicas(on.unwrap_or(planned.track)).await?;
     if planned.strategy == Strategy::Canary {
         match transaction.compare(&planned.manifests, &planned.chosen, journal, &prepared).await? {
             Fate::Good => {}
@@ -331,6 +335,7 @@ async fn forward(transaction: &mut Transaction, planned: &Planned, journal: &Jou
         template: &prepared.template,
         image: &planned.chosen.image,
         serves: !is_second,
+        moved: false,
         load: true,
     };
     let fate = transaction.verify(&subject, "").await;
@@ -343,7 +348,7 @@ async fn forward(transaction: &mut Transaction, planned: &Planned, journal: &Jou
     if fate != Fate::Good {
         return Ok(fate);
     }
-    let subject = Subject { serves: true, load: false, ..subject };
+    let subject = Subject { serves: true, moved: true, load: false, ..subject };
     Ok(transaction.verify(&subject, "-promoted").await)
 }
 
@@ -362,10 +367,18 @@ async fn prepare(transaction: &mut Transaction, planned: &Planned) -> Result<Pre
 }
 
 /// The journal first; what cannot be told to others is a warning from then on.
-async fn accept(mut transaction: Transaction) -> Result<Done> {
+async fn accept(mut transaction: Transaction, before: Option<Entry>) -> Result<Done> {
     transaction.stages.go_back();
+    let mut is_undone = false;
     let accepted = match transaction.step(Step::Accepting, "").await {
-        Ok(()) => transaction.conclude(Became::Verified, "").await,
+        Ok(()) => {
+            let serving = transaction.entry.clone();
+            match transaction.undo_others(&serving, before.as_ref()).await {
+                Ok(()) => is_undone = true,
+                Err(why) => transaction.stages.say(format!("what killed releases have left was not undone: {why}")),
+            }
+            transaction.conclude(Became::Verified, "").await
+        }
         Err(why) => Err(why),
     };
     let journal = match accepted {
@@ -373,11 +386,9 @@ async fn accept(mut transaction: Transaction) -> Result<Done> {
         Err(Unproven::NotRun(why)) => return Ok(transaction.abandon(Code::DidNotRun, &why.reason)),
         Err(Unproven::Defect(error)) => return Err(error),
     };
-    let serving = transaction.entry.clone();
-    if let Err(Unproven::NotRun(why)) = transaction.put_aside(&journal, &serving).await {
-        transaction.stages.say(format!("what killed releases have left was not put aside: {}", why.reason));
-    }
-    match transaction.tidy(&journal).await {
+    // What runs on needs its settings.
+    let tidied = if is_undone { transaction.tidy(&journal).await } else { Ok(0) };
+    match tidied {
         Ok(0) => {}
         Ok(removed) => transaction.stages.say(format!("{removed} objects of older releases were removed")),
         Err(Unproven::NotRun(why)) => {

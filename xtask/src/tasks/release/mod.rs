@@ -30,6 +30,7 @@ pub mod rollback;
 mod stages;
 mod tell;
 mod transaction;
+mod users;
 mod verify;
 
 pub use verify::arm as way_to_service;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::restore::leads_to;
+use super::users::leads_to;
 use crate::config::{Environment, Release, Strategy};
 use crate::engine::session::Session;
 use crate::release::journal::Journal;
@@ -125,13 +125,12 @@ pub fn nothing_beside(strategy: Strategy, journal: &Journal) -> Option<Finding> 
 
 /// A Service that does not say which Deployment it leads to takes the pods of a second one as soon as they are ready, and
 /// before anybody has verified them.
-pub fn shared(strategy: Strategy, journal: &Journal, service: Option<&Value>) -> Option<Finding> {
+pub fn shared(strategy: Strategy, service: Option<&Value>) -> Option<Finding> {
     let is_shared = service.is_some_and(|service| leads_to(service).is_none());
-    let is_beside = strategy == Strategy::BlueGreen && journal.last_verified().is_some();
-    (is_shared && is_beside).then(|| {
+    (is_shared && strategy == Strategy::BlueGreen).then(|| {
         let name = service.and_then(|service| service["metadata"]["name"].as_str()).unwrap_or_default();
         let message = format!(
-            "the Service `{name}` does not select by `{TRAFFIC}` any more, so that users would reach pods that nobody has \
+            "the Service `{name}` does not select by `{TRAFFIC}`, so that users would reach pods that nobody has \
              verified: release once with --strategy rolling --take-over, which mends it"
         );
         Finding::new("shared-service", Severity::High, message)
@@ -259,14 +258,11 @@ mod tests {
             |selector: Value| serde_json::json!({"metadata": {"name": "forge"}, "spec": {"selector": selector}});
         let plain = service(serde_json::json!({"app": "f"}));
         let ours = service(serde_json::json!({"app": "f", TRAFFIC: "stable"}));
-        let mut journal = Journal::default();
-        assert_eq!(shared(Strategy::BlueGreen, &journal, Some(&plain)), None);
-        journal.put(Entry { id: "1".into(), outcome: Outcome::Verified, ..Entry::default() });
-        let found = shared(Strategy::BlueGreen, &journal, Some(&plain)).unwrap();
+        let found = shared(Strategy::BlueGreen, Some(&plain)).unwrap();
         assert!(found.message.contains("--strategy rolling") && found.breaks(Severity::Low));
-        assert_eq!(shared(Strategy::Rolling, &journal, Some(&plain)), None);
-        assert_eq!(shared(Strategy::BlueGreen, &journal, Some(&ours)), None);
-        assert_eq!(shared(Strategy::BlueGreen, &journal, None), None);
+        assert_eq!(shared(Strategy::Rolling, Some(&plain)), None);
+        assert_eq!(shared(Strategy::BlueGreen, Some(&ours)), None);
+        assert_eq!(shared(Strategy::BlueGreen, None), None);
     }
 
     #[test]

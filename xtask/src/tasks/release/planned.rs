@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::aside;
 use super::image::Chosen;
 use super::plan::{self, Shown};
-use super::restore::{leads_to, refusal, service};
+use super::restore::refusal;
+use super::users;
 use crate::config::{Environment, Release, Strategy};
 use crate::engine::session::Session;
 use crate::release::book::Book;
@@ -80,10 +81,9 @@ pub async fn look(session: &Session, kube: &Kube, intent: &Intent<'_>) -> Result
     let book = Book::open(kube, &release.namespace);
     let journal = if namespace.is_some() { book.journal().await? } else { Journal::default() };
     let verified = journal.last_verified().map(|entry| Track::of(&entry.track));
-    let service = service(kube, release).await?;
-    // Where the Service does not say where users are, the journal does.
-    let serving = service.as_ref().and_then(leads_to).or(verified);
-    let track = track(strategy, verified, serving);
+    let service = users::service(kube, release).await?;
+    let on = users::on(service.as_ref(), &journal);
+    let track = track(strategy, verified, on);
     let key = secrets::known_key(kube, &release.namespace).await?.unwrap_or_default();
     let used = journal.last_verified().and_then(|entry| {
         entry
@@ -96,18 +96,19 @@ pub async fn look(session: &Session, kube: &Kube, intent: &Intent<'_>) -> Result
     let (mut findings, mut lines) = (Vec::new(), vec!["everything is new".to_owned()]);
     if namespace.is_some() {
         findings = plan::refusals(kube, &prepared.objects, take_over).await?;
-        if serving.is_some_and(|serving| serving != track) {
+        let workload = format!("/apis/apps/v1/namespaces/{}/deployments/{}", release.namespace, prepared.workload);
+        let workload = kube.get(&workload).await?;
+        if users::is_beside(on, track, service.as_ref(), workload.as_ref()) {
             let preview = Vec::from_iter(aside::preview(&prepared, &release.service, track));
             findings.extend(plan::refusals(kube, &preview, take_over).await?);
         }
-        let workload = format!("/apis/apps/v1/namespaces/{}/deployments/{}", release.namespace, prepared.workload);
-        findings.extend(plan::paused(kube.get(&workload).await?.as_ref()));
+        findings.extend(plan::paused(workload.as_ref()));
         if findings.is_empty() {
             lines = plan::difference(session, kube, &prepared).await?;
         }
     }
     findings.extend(plan::nothing_beside(strategy, &journal));
-    findings.extend(plan::shared(strategy, &journal, service.as_ref()));
+    findings.extend(plan::shared(strategy, service.as_ref()));
     let before = journal.last_verified().map(|entry| format!("{} ({})", entry.image, entry.id)).unwrap_or_default();
     let lost = match journal.last_verified() {
         Some(entry) => refusal(entry, &book.gone(entry).await?, book.objects(&entry.id).await?.as_deref(), release),

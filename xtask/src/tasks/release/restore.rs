@@ -5,13 +5,13 @@ use serde_json::Value;
 use super::aside;
 use super::clear::is_same;
 use super::transaction::{Fate, Transaction, scale};
+use super::users;
 use super::verify::Subject;
 use crate::config::Release;
 use crate::exit::Code;
 use crate::release::journal::{Entry, Outcome, Step};
-use crate::release::manifests::{Prepared, TEMPLATE, TRAFFIC};
+use crate::release::manifests::{Prepared, TEMPLATE};
 use crate::release::track::Track;
-use crate::tools::kube::{Kube, Trouble};
 use crate::verdict::{NotRun, Unproven};
 
 /// How a way back ended.
@@ -79,8 +79,8 @@ impl Transaction {
     async fn bring_back(&mut self, entry: &Entry) -> Restored {
         match self.reapply(entry, Step::Restoring, Step::VerifyingRestored, "restore").await {
             Ok(Fate::Good) => {
-                if let Err(Unproven::NotRun(why)) = self.clear(entry).await {
-                    self.stages.say(format!("what is left of the release was not cleared away: {}", why.reason));
+                if let Err(why) = self.clear(entry).await {
+                    self.stages.say(format!("what is left of the release was not cleared away: {why}"));
                 }
                 Restored::Healthy(entry.id.clone())
             }
@@ -111,8 +111,9 @@ impl Transaction {
         let routes = added.into_iter().filter(|object| objects.iter().all(|kept| !is_same(kept, object)));
         self.remove_arms(&objects.iter().cloned().chain(routes).collect::<Vec<_>>()).await?;
         let prepared = Prepared { objects, template: entry.template.clone(), workload, configs: entry.configs.clone() };
-        let leads_to = traffic(&self.kube, &self.release).await.map_err(Unproven::from)?;
-        let moves = leads_to.filter(|track| *track != Track::of(&entry.track));
+        let service = users::service(&self.kube, &self.release).await.map_err(Unproven::from)?;
+        let on = users::on(service.as_ref(), &self.journal().await?);
+        let moves = on.filter(|track| *track != Track::of(&entry.track));
         if let Some(serving) = moves {
             // All the traffic comes at once, and none before there are pods for it: this Deployment may be gone, or have
             // been scaled to nothing.
@@ -137,8 +138,8 @@ impl Transaction {
         }
         self.step(verifying, "").await?;
         let (workload, template) = (prepared.workload, entry.template.clone());
-        let subject =
-            Subject { workload: &workload, template: &template, image: &entry.image, serves: true, load: false };
+        let (moved, image) = (moves.is_some(), &entry.image);
+        let subject = Subject { workload: &workload, template: &template, image, serves: true, moved, load: false };
         let suffix = if part == "rollout" { String::new() } else { format!("-{part}d") };
         Ok(self.verify(&subject, &suffix).await)
     }
@@ -166,21 +167,6 @@ impl Transaction {
             Err(why) => restored(why.into()),
         }
     }
-}
-
-/// The Service that users reach.
-pub async fn service(kube: &Kube, release: &Release) -> Result<Option<Value>, Trouble> {
-    kube.get(&format!("/api/v1/namespaces/{}/services/{}", release.namespace, release.service)).await
-}
-
-/// Which Deployment a Service leads to; `None` where it does not say so, and takes pods of all of them.
-pub fn leads_to(service: &Value) -> Option<Track> {
-    service["spec"]["selector"][TRAFFIC].as_str().map(Track::of)
-}
-
-/// Which Deployment the Service leads to now; `None` where there is no Service, or one that does not say so.
-pub async fn traffic(kube: &Kube, release: &Release) -> Result<Option<Track>, Trouble> {
-    Ok(service(kube, release).await?.as_ref().and_then(leads_to))
 }
 
 fn restored(fate: Fate) -> Restored {

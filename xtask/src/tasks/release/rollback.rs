@@ -234,18 +234,18 @@ async fn transact(mut transaction: Transaction, target: &Entry, args: &RollbackA
         Err(Refusal::Unproven(Unproven::Defect(error))) => return Err(error),
     }
     if let Err(why) = still(&transaction, target, args.to.as_deref()).await {
-        transaction.stages.say(format!("{}; nothing was changed", reason(why)));
+        transaction.stages.say(format!("{why}; nothing was changed"));
         return Ok(transaction.close(Code::DidNotRun).await);
     }
     match back(&mut transaction, target).await {
         Ok(Fate::Good) => {
             transaction.entry.restored.clone_from(&target.id);
             transaction.stages.go_back();
-            if let Err(why) = transaction.remove_added(target).await {
-                transaction.stages.say(format!("what later releases have added was not removed: {}", reason(why)));
+            if let Err(why) = transaction.undo_others(target, Some(target)).await {
+                transaction.stages.say(format!("what later releases have left was not undone: {why}"));
             }
             if let Err(why) = transaction.conclude(Became::Verified, "").await {
-                return Ok(transaction.abandon(Code::DidNotRun, &reason(why)));
+                return Ok(transaction.abandon(Code::DidNotRun, &why.to_string()));
             }
             let (name, image) = (transaction.environment.name.clone(), target.image.clone());
             transaction.stages.say(format!("[{name}] {image} serves again and is verified"));
@@ -260,17 +260,10 @@ async fn transact(mut transaction: Transaction, target: &Entry, args: &RollbackA
             transaction.stages.say(format!("the way back failed: {why}"));
             match concluded {
                 Ok(_) => Ok(transaction.close(Code::RollbackFailed).await),
-                Err(why) => Ok(transaction.abandon(Code::RollbackFailed, &reason(why))),
+                Err(why) => Ok(transaction.abandon(Code::RollbackFailed, &why.to_string())),
             }
         }
         Err(Fate::Good) => Ok(transaction.close(Code::RollbackFailed).await),
-    }
-}
-
-fn reason(why: Unproven) -> String {
-    match why {
-        Unproven::NotRun(why) => why.reason,
-        Unproven::Defect(error) => format!("{error:#}"),
     }
 }
 

@@ -49,6 +49,8 @@ pub struct Subject<'a> {
     pub image: &'a str,
     /// Whether the Service leads to it, so that users' way is asked too.
     pub serves: bool,
+    /// Whether the Service has just been moved to it: the slices name the old pods no more, and a node may not know yet.
+    pub moved: bool,
     /// Whether it is put under load.
     pub load: bool,
 }
@@ -72,7 +74,7 @@ impl Transaction {
     async fn settled(&self, subject: &Subject<'_>) -> Option<Fate> {
         let begun = Instant::now();
         let mut switch = self.stages.switch();
-        let mut has_moved = false;
+        let mut has_moved = subject.moved;
         while begun.elapsed() < SETTLES {
             let way = match self.way(subject).await {
                 Ok(way) => way,

@@ -167,6 +167,23 @@ fn an_end_that_nobody_heard_is_told_by_a_later_run_which_closes_the_issue() {
     let ends = program.heard().into_iter().filter(|heard| heard["transition"] == "closed");
     assert_eq!(ends.count(), 1);
 
+    // What fails again after some have heard that it is over is another incident, which they hear of.
+    let mut site = Site::new();
+    let program = Ear::start();
+    site.ctx.env.insert("PROGRAM".to_owned(), program.url.clone());
+    program.answers(vec!["410 X\r\n"; 9]);
+    let gates = [fails("bad"), passes(), passes(), fails("bad"), passes(), passes()];
+    for (hour, gate) in (0..).step_by(6).zip(gates) {
+        site.run(hour, &[gate]);
+    }
+    let heard = [
+        ":red_circle: production: health/pods is failing (severity high)",
+        ":large_green_circle: production: health/pods is well again after 6 h",
+    ];
+    assert_eq!(site.chat.lines(), [heard, heard].concat());
+    let state = |number: u64| site.hub.issue(number)["state"].clone();
+    assert_eq!((state(1), state(2)), (json!("closed"), json!("open")), "the second waits for the program");
+
     // It fails again before anybody has heard: it was not over, and nobody hears that it was.
     let site = unheard();
     assert_eq!(site.run(18, &[fails("bad")]), [""; 0]);

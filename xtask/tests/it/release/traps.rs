@@ -51,6 +51,9 @@ fn the_deployment_that_a_killed_release_has_moved_users_to_is_not_changed_under_
     assert_ne!(site.journal().last().unwrap().outcome, Outcome::Verified);
     // Whatever comes next, users are on this Deployment until another one is verified.
     site.within(&["create", "service", "clusterip", "by-hand", "--tcp=80"]);
+    // Somebody's own, which have the names of ours.
+    site.within(&["create", "service", "clusterip", "forge-canary", "--tcp=80"]);
+    site.within(&["create", "deployment", "forge-canary", "--image=none.invalid/none", "--replicas=0"]);
     site.faulty("3");
     site.adds(&format!("{WORKER}---\n{}", WORKER.replace("worker", "by-hand")));
     let stop = Arc::new(AtomicBool::new(false));
@@ -69,9 +72,11 @@ fn the_deployment_that_a_killed_release_has_moved_users_to_is_not_changed_under_
 
     // One of another strategy moves nobody to pods that are not there yet either.
     site.overlay("4", &[]);
+    site.adds(WORKER);
     let running = site.deploy(&green).at("[staging] promoting");
     until("the Service is moved", Duration::from_secs(60), || (leads_to() != "stable").then_some(()));
     running.kill();
+    assert!(site.object(&["service", "worker"]).is_object());
     // As by an autoscaler, which sees that nobody is there.
     site.within(&["scale", "deployment", "forge", "--replicas=0"]);
     until("the idle pods to go", Duration::from_secs(90), || {
@@ -81,10 +86,24 @@ fn the_deployment_that_a_killed_release_has_moved_users_to_is_not_changed_under_
     site.deploy(&["--wait", "60s"]).ended().assert_code(0);
     site.assert_serves("5");
     assert_eq!(leads_to(), "stable");
+    assert!(site.object(&["service", "worker"]).is_null(), "nobody has verified it, and a verified release has it not");
+
+    // A person goes back from where a killed release has left users: its pods go.
+    site.overlay("6", &[]);
+    let running = site.deploy(&green).at("[staging] promoting");
+    until("the Service is moved", Duration::from_secs(60), || (leads_to() != "stable").then_some(()));
+    running.kill();
+    let left = leads_to();
+    site.start(&["rollback", "staging", "--yes", "--wait", "60s"]).ended().assert_code(0);
+    site.assert_serves("5");
+    assert_eq!(site.object(&["deployment", &format!("forge-{left}")])["spec"]["replicas"], 0);
+    for kind in ["service", "deployment"] {
+        assert!(site.object(&[kind, "forge-canary"]).is_object(), "{kind}");
+    }
 
     // Without a journal nobody knows what is good: it is not left for something that failed.
     site.within(&["delete", "configmap", "forge-releases"]);
-    site.overlay("6", &["spec: {template: {spec: {nodeSelector: {no: such}}}}"]);
+    site.overlay("7", &["spec: {template: {spec: {nodeSelector: {no: such}}}}"]);
     site.deploy(&green).ended().assert_code(10).assert_says("nothing is scaled down");
     stop.store(true, Ordering::SeqCst);
     let (asked, lost) = asks.join().unwrap();
@@ -113,6 +132,54 @@ fn a_service_that_tells_no_deployments_apart_moves_nobody() {
     site.assert_serves("3");
     let steps = site.journal().pop().unwrap().steps;
     assert!(steps.iter().any(|taken| taken.step == Step::Promoting), "{steps:?}");
+
+    // A person goes back to a Deployment that is gone: the journal says where users are until it is there again.
+    site.within(&["patch", "service", "forge", "--type=json", "-p", plain]);
+    site.within(&["delete", "deployment", "forge"]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let asks = ask_all_the_time(site.address(), &stop);
+    site.start(&["rollback", "staging", "--yes"]).ended().assert_code(0);
+    stop.store(true, Ordering::SeqCst);
+    let (asked, lost) = asks.join().unwrap();
+    assert!(lost.is_empty() && asked > 100, "{} of {asked}: {:?}", lost.len(), lost.first());
+    site.assert_serves("2");
+}
+
+#[test]
+fn users_of_somebody_elses_pods_are_taken_over_once_ours_are_verified() {
+    let Some(site) = Site::open("adopted", Plan::default()) else { return };
+    site.release("0");
+    // The same by somebody who has never heard of us.
+    let old = json!({"app": "old"});
+    let mut theirs = site.object(&["deployment", "forge"]);
+    theirs["metadata"] = json!({"name": "old"});
+    theirs["spec"]["selector"] = json!({"matchLabels": old});
+    theirs["spec"]["template"]["metadata"] = json!({"labels": old});
+    site.project.write("old.json", &theirs.to_string());
+    site.within(&["create", "-f", &site.path().join("old.json").display().to_string()]);
+    site.within(&["rollout", "status", "deployment/old", "--timeout=60s"]);
+    let plain = json!([{"op": "replace", "path": "/spec/selector", "value": old}]).to_string();
+    site.within(&["patch", "service", "forge", "--type=json", "-p", &plain]);
+    site.within(&["delete", "deployment/forge", "configmap/forge-releases", "hpa/forge"]);
+    until("our own pods to go", Duration::from_secs(90), || {
+        site.object(&["pods", "-l", "forge.xtask/track=stable"]).is_null().then_some(())
+    });
+    let leads_to = || site.object(&["service", "forge"])["spec"]["selector"].clone();
+    let stop = Arc::new(AtomicBool::new(false));
+    let asks = ask_all_the_time(site.address(), &stop);
+    let refused = site.deploy(&["--take-over", "--strategy", "blue-green"]).ended();
+    refused.assert_code(10).assert_says("release once with --strategy rolling").assert_says("nothing was changed");
+    // What fails has never had users, and takes nobody's place.
+    site.faulty("1");
+    site.deploy(&["--take-over"]).ended().assert_code(10).assert_says("scaled to 0");
+    assert_eq!(leads_to(), old);
+    site.overlay("2", &[]);
+    site.deploy(&["--take-over"]).ended().assert_code(0);
+    stop.store(true, Ordering::SeqCst);
+    let (asked, lost) = asks.join().unwrap();
+    assert!(lost.is_empty() && asked > 100, "{} of {asked}: {:?}", lost.len(), lost.first());
+    site.assert_serves("2");
+    assert_eq!(site.object(&["deployment", "old"])["spec"]["replicas"], 1, "it is somebody else's");
 }
 
 #[test]
