@@ -14,8 +14,9 @@ use crate::exit::{Code, UsageError};
 use crate::report::{self, Display};
 use crate::tasks::checks::{self, Checks, Done};
 use crate::tasks::{
-    bench, cache, ci, cluster, container, dashboard, docs, doctor, evidence, generate, history, integration, logs,
-    monitor, perf, policy, pre_commit, release, sbom, scan, self_test, signing, smoke, status, test_matrix, tools,
+    bench, cache, ci, cluster, container, dashboard, docs, doctor, evidence, generate, history, integration, late,
+    logs, monitor, perf, policy, pre_commit, release, sbom, scan, self_test, signing, smoke, status, test_matrix,
+    tools,
 };
 use crate::tools::cancel::Cancel;
 use crate::tools::environment;
@@ -312,6 +313,12 @@ impl Run {
     /// Does it.
     pub async fn run(&self, cancel: &Cancel, events: &Events) -> Result<Done> {
         let ctx = &self.ctx;
+        // Of a run that is spread over machines, the one that joins it says so once.
+        if matches!(&self.task, Task::Deploy(_) | Task::Rollback(_) | Task::Monitor(_))
+            || matches!(&self.task, Task::Ci(args) if args.only.is_empty())
+        {
+            late::notice(ctx, cancel, events).await;
+        }
         let done = match &self.task {
             Task::Ci(args) => ci::run(ctx, cancel, events, args).await?,
             Task::Cache(cache::Args::Audit { sample }) => cache::audit(ctx, cancel, events, *sample).await?,

@@ -9,7 +9,7 @@ use super::figures::incidents::Incident;
 use super::figures::points::{Coverage, Findings, Image, Load, Of, Release};
 use crate::history::dora::{Dora, Times};
 use crate::page::{NONE, digits, grouped, minute, percent, shown, span};
-use crate::release::journal::Kind;
+use crate::release::journal::{Kind, Outcome};
 
 /// A row.
 pub type Row = Vec<String>;
@@ -183,7 +183,7 @@ pub fn release(release: &Release) -> Row {
         minute(release.at),
         release.environment.clone(),
         kind.to_owned(),
-        format!("{} {}", mark(release.fate), release.fate.name()),
+        fate(release),
         release.strategy.clone(),
         short(&release.commit),
         short(&release.digest),
@@ -191,6 +191,17 @@ pub fn release(release: &Release) -> Row {
         maybe_time(release.lead_time_ms),
         maybe_time(release.restore_ms),
     ]
+}
+
+/// What became of it, and what serves after it: one that could not be verified has not failed.
+fn fate(release: &Release) -> String {
+    let became = match release.outcome {
+        Outcome::Failed => "failed, ",
+        Outcome::NotVerified => "not verified, ",
+        Outcome::Interrupted => "interrupted, ",
+        Outcome::Running | Outcome::Verified => "",
+    };
+    format!("{} {became}{}", mark(release.fate), release.fate.name())
 }
 
 /// As it is drawn in the picture: nobody has to tell colours apart.
@@ -251,4 +262,38 @@ pub fn incident(incident: &Incident) -> Row {
         if incident.issue.is_empty() { NONE.to_owned() } else { incident.issue.clone() },
         incident.reason.clone(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::figures::points::Fate;
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_verified_has_not_failed() {
+        for (outcome, what, words) in [
+            (Outcome::Verified, Fate::Verified, "● verified"),
+            (Outcome::Failed, Fate::Restored, "▲ failed, restored"),
+            (Outcome::NotVerified, Fate::Restored, "▲ not verified, restored"),
+            (Outcome::Interrupted, Fate::Refused, "■ interrupted, nothing was changed"),
+            (Outcome::Failed, Fate::NotRestored, "✕ failed, not restored"),
+            (Outcome::Running, Fate::Running, "○ not ended"),
+        ] {
+            let release = Release {
+                at: 0,
+                id: String::new(),
+                environment: String::new(),
+                kind: Kind::Release,
+                strategy: String::new(),
+                digest: String::new(),
+                commit: String::new(),
+                outcome,
+                fate: what,
+                duration_ms: None,
+                lead_time_ms: None,
+                restore_ms: None,
+            };
+            assert_eq!(fate(&release), words);
+        }
+    }
 }

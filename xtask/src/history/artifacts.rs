@@ -12,7 +12,7 @@ use quick_xml::events::Event;
 use serde::Deserialize;
 
 use super::entry::Issue;
-use super::release::{self, Written};
+use super::release::{self, Release, Written};
 use crate::disk::read_report;
 use crate::load::summary::{self, Summary};
 use crate::model::{GateReport, Report};
@@ -33,6 +33,9 @@ pub const RELEASE: &str = "release.json";
 /// Which issues there are about what a run of the monitoring saw, relative to the output folder.
 pub const ISSUES: &str = "monitor/issues.json";
 
+/// The newest releases of an environment's journal, as a run of the monitoring saw them, relative to the output folder.
+pub const JOURNAL: &str = "monitor/journal.json";
+
 /// How much of a coverage file is read: its root element is in the first lines.
 const HEAD: u64 = 16 << 10;
 
@@ -51,6 +54,8 @@ pub struct Artifacts {
     pub release: Option<Written>,
     /// The issues about its gates.
     pub issues: Vec<Issue>,
+    /// The newest releases of the environment's journal.
+    pub journal: Vec<Release>,
 }
 
 /// Reads what the gates of a report have left in `out`. Nothing that is missing or broken is an error: it was reported
@@ -62,7 +67,9 @@ pub fn read(out: &Path, report: &Report) -> Artifacts {
     let release = ["deploy", "rollback"].contains(&report.task.as_str());
     let release = release.then(|| json::<Written>(&out.join(RELEASE))).flatten();
     let issues = owner(ISSUES).and_then(|_| json::<Vec<Issue>>(&out.join(ISSUES)));
+    let journal = owner(JOURNAL).and_then(|_| json::<Vec<Release>>(&out.join(JOURNAL)));
     Artifacts {
+        journal: journal.unwrap_or_default(),
         issues: issues.unwrap_or_default(),
         coverage: owner(COVERAGE).and_then(|_| percent(&out.join(COVERAGE))),
         legs: report.gates.iter().filter_map(|gate| leg(out, report, gate)).collect(),

@@ -36,7 +36,7 @@ pub struct About {
 
 /// The line of a run.
 pub fn entry(report: &Report, artifacts: &Artifacts, about: &About) -> Entry {
-    let Artifacts { coverage, legs, image, load, release, issues } = artifacts;
+    let Artifacts { coverage, legs, image, load, release, issues, journal } = artifacts;
     let measured = coverage.is_some() || !legs.is_empty();
     Entry {
         schema: SCHEMA.to_owned(),
@@ -58,6 +58,7 @@ pub fn entry(report: &Report, artifacts: &Artifacts, about: &About) -> Entry {
         load: load.as_ref().map(|(gate, summary)| of_load(gate, summary)),
         release: release.as_ref().map(|written| of_release(written, report)),
         issues: issues.clone(),
+        journal: journal.clone(),
     }
 }
 
@@ -299,10 +300,11 @@ mod tests {
             load: Some(("perf".into(), summary)),
             release: Some(written),
             issues: vec![issue.clone()],
+            journal: vec![Release { id: "r0".into(), ..Release::default() }],
         };
         let found = entry(&report(), &artifacts, &about());
         assert_eq!(found.coverage.unwrap().combined, Some(93.5));
-        assert_eq!(found.issues, [issue]);
+        assert_eq!((found.issues, found.journal[0].id.as_str()), (vec![issue], "r0"));
         assert_eq!(found.image, Some(Image { size_bytes: 1000 }));
         let load = found.load.unwrap();
         assert_eq!(load.rest, Some(Percentiles { p50: 1.0, p95: 10.0, p99: 20.0 }));

@@ -63,10 +63,11 @@ impl Times {
 }
 
 /// The releases of a history by environment, each once, the oldest first. A release that went on in a second run is as the
-/// later run tells it.
+/// later run tells it; one of which no run tells is as the journal was read last.
 pub fn releases(entries: &[Entry]) -> BTreeMap<String, Vec<Release>> {
     let mut all: BTreeMap<String, BTreeMap<String, Release>> = BTreeMap::new();
-    for release in entries.iter().filter_map(|entry| entry.release.as_ref()) {
+    let read = entries.iter().flat_map(|entry| &entry.journal);
+    for release in read.chain(entries.iter().filter_map(|entry| entry.release.as_ref())) {
         all.entry(release.environment.clone()).or_default().insert(release.id.clone(), release.clone());
     }
     let sorted = |by_id: BTreeMap<String, Release>| {
@@ -264,5 +265,25 @@ mod tests {
         let found = releases(&entries);
         assert_eq!(found["production"].len(), 1);
         assert_eq!(found["production"][0].outcome, Outcome::Verified);
+    }
+
+    #[test]
+    fn a_release_of_which_no_run_tells_counts_as_the_journal_has_it() {
+        use Outcome::{Failed, Running, Verified};
+        let run = |release: Option<Release>, journal: Vec<Release>| {
+            let mut entry = crate::history::testing::entry(0);
+            (entry.release, entry.journal) = (release, journal);
+            entry
+        };
+        // In Actions one failed, and nothing was brought back; a person went back on a laptop, and released from there.
+        let seen = vec![release(17, Failed, 10), back(18, Verified, 5), release(19, Verified, 8)];
+        let own = Release { detection_ms: Some(1300), ..release(17, Failed, 10) };
+        let alone = releases(&[run(Some(own.clone()), vec![])]);
+        assert_eq!(dora(&alone["production"], MONTH, NOW).unrestored, 1);
+        let entries = [run(None, vec![release(17, Running, 0)]), run(Some(own.clone()), vec![]), run(None, seen)];
+        let all = releases(&entries);
+        let found = dora(&all["production"], MONTH, NOW);
+        assert_eq!((all["production"].len(), found.unrestored, found.deployments), (3, 0, 1));
+        assert_eq!(all["production"][0], own, "a run knows more of its own release than a journal");
     }
 }

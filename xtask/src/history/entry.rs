@@ -62,6 +62,10 @@ pub struct Entry {
     /// The issues about its gates that the run has opened or found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub issues: Vec<Issue>,
+    /// The newest releases of the environment, as a run of the monitoring read them in its journal: those of a laptop, and
+    /// those that were cut off, are in no other line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub journal: Vec<Release>,
 }
 
 /// An issue about a gate of the monitoring.

@@ -27,6 +27,7 @@ pub fn entry(number: usize) -> Entry {
         load: None,
         release: None,
         issues: vec![],
+        journal: vec![],
     }
 }
 

@@ -262,10 +262,10 @@ impl Desk<'_> {
         }
     }
 
-    /// When a run of the monitoring last saw all checks pass; asked once, and only where an incident begins.
+    /// When the schedule last saw all checks pass: a run by hand may have looked at some of them. Asked once, and only where an incident begins.
     async fn last_good(&self) -> Option<OffsetDateTime> {
         let ask = async {
-            let asked = self.github.last_start(self.workflow?, "status=success").await;
+            let asked = self.github.last_start(self.workflow?, "event=schedule&status=success").await;
             asked.ok().flatten().map(|start| whole(start.at))
         };
         *self.good.get_or_init(|| ask).await

@@ -65,9 +65,9 @@ impl Asked<'_> {
 /// the fault may be this machine's, and nothing is proved.
 pub fn assess(asked: &[Asked<'_>], heard: bool) -> Result<Vec<Finding>, NotRun> {
     if !heard && !asked.iter().any(Asked::is_heard) {
-        let why = asked.iter().find_map(Asked::fault).map_or("nothing was asked".to_owned(), |fault| fault.message);
+        let findings = asked.iter().find_map(Asked::fault).into_iter().collect();
         let fix = "see whether this machine may reach it (name, network, proxy), then run again";
-        return Err(NotRun::new(format!("nothing of the environment can be reached: {why}"), fix));
+        return Err(NotRun { findings, ..NotRun::new("nothing of the environment can be reached", fix) });
     }
     Ok(asked.iter().filter_map(Asked::fault).collect())
 }
@@ -106,14 +106,7 @@ mod tests {
                 Ok("health: http://a: GET /health: did not answer: after 10 s"),
             ),
             (unknown(), 1, true, Ok("health: http://a: GET /health: cannot be reached: no such name")),
-            (
-                unknown(),
-                1,
-                false,
-                Err(
-                    "nothing of the environment can be reached: http://a: GET /health: cannot be reached: no such name",
-                ),
-            ),
+            (unknown(), 1, false, Err("nothing of the environment can be reached")),
         ] {
             let (budget, took) = (Duration::from_millis(100), Duration::from_millis(took));
             let asked = Asked { name: "health", address: "http://a", request: &request, budget, answer, took };

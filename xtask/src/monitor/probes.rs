@@ -50,8 +50,8 @@ pub fn is_decided(probes: &[Probe], most: usize, failures_pass: bool) -> bool {
     probes.len() >= most || probes.last().is_some_and(ended)
 }
 
-/// What all probes of a run say together; `None` of none. `spacing` is for people.
-pub fn decide(mut probes: Vec<Probe>, spacing: Duration) -> Option<Outcome> {
+/// What all probes of a run say together; `None` of none. `failures_pass` as in [`is_decided`], `spacing` is for people.
+pub fn decide(mut probes: Vec<Probe>, failures_pass: bool, spacing: Duration) -> Option<Outcome> {
     let last = probes.pop()?;
     if probes.is_empty() {
         return Some(last.outcome);
@@ -69,13 +69,19 @@ pub fn decide(mut probes: Vec<Probe>, spacing: Duration) -> Option<Outcome> {
             let message = format!("each of {all} probes failed, {} s apart", spacing.as_secs());
             told(evidence, "probes", message)
         }
+        (Verdict::Fail, Outcome::Ran(evidence)) if !failures_pass => {
+            let before: Vec<String> = probes.iter().map(Probe::in_words).collect();
+            told(evidence, "probes", format!("found at probe {all}; before that it {}", before.join(", then it ")))
+        }
         // Some failed and some could not ask: that is no row of failures.
         (_, outcome) => {
             let (why, own) = match outcome {
                 Outcome::DidNotRun(why) => (why, false),
-                Outcome::Ran(evidence) => {
-                    let why = NotRun { findings: evidence.findings, ..NotRun::new(last.reason, evidence.fix) };
-                    (NotRun { artifacts: evidence.artifacts, ..why }, last.verdict == Verdict::Fail)
+                Outcome::Ran(Evidence { findings, artifacts, fix, .. }) => {
+                    // What was found stands in the findings alone: reasons are for everybody.
+                    let did_not_run = probes.iter().rfind(|probe| probe.verdict == Verdict::DidNotRun);
+                    let reason = did_not_run.map_or(last.reason, |probe| probe.reason.clone());
+                    (NotRun { reason, fix, findings, artifacts }, last.verdict == Verdict::Fail)
                 }
             };
             let failed = failed + usize::from(own);
@@ -124,11 +130,11 @@ mod tests {
             ("f", Verdict::Fail, ""),
             ("fff", Verdict::Fail, "each of 3 probes failed, 20 s apart"),
             ("nnn", Verdict::DidNotRun, "no way"),
-            ("nff", Verdict::DidNotRun, "of 3 probes 2 failed and 1 did not run: status 500"),
+            ("nff", Verdict::DidNotRun, "of 3 probes 2 failed and 1 did not run: no way"),
             ("ffn", Verdict::DidNotRun, "of 3 probes 2 failed and 1 did not run: no way"),
         ] {
             let probes: Vec<Probe> = letters.chars().map(probe).collect();
-            let decided = decide(probes, Duration::from_secs(20)).unwrap();
+            let decided = decide(probes, true, Duration::from_secs(20)).unwrap();
             let found = Probe::of(decided.clone(), Severity::Low);
             assert_eq!(found.verdict, verdict, "{letters}: {decided:?}");
             let told = match &decided {
@@ -142,7 +148,24 @@ mod tests {
                 assert_eq!(why.findings[0].message, "status 500", "{letters}");
             }
         }
-        assert_eq!(decide(vec![], Duration::ZERO), None);
+        assert_eq!(decide(vec![], true, Duration::ZERO), None);
+    }
+
+    #[test]
+    fn what_is_found_is_there_however_often_nobody_could_ask_before() {
+        for (letters, words) in [
+            ("f", ""),
+            ("nf", "found at probe 2; before that it did not run: no way"),
+            ("nnf", "found at probe 3; before that it did not run: no way, then it did not run: no way"),
+        ] {
+            let decided = decide(letters.chars().map(probe).collect(), false, Duration::ZERO).unwrap();
+            assert_eq!(Probe::of(decided.clone(), Severity::Low).verdict, Verdict::Fail, "{letters}");
+            let Outcome::Ran(evidence) = decided else { panic!("{letters}: {decided:?}") };
+            let told = evidence.findings.iter().find(|finding| finding.severity == Severity::Info);
+            assert_eq!(told.map_or("", |finding| &finding.message), words, "{letters}");
+        }
+        let nobody = decide("nnn".chars().map(probe).collect(), false, Duration::ZERO).unwrap();
+        assert_eq!(Probe::of(nobody, Severity::Low).verdict, Verdict::DidNotRun);
     }
 
     #[test]

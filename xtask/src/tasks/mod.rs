@@ -18,6 +18,7 @@ pub mod generate;
 pub mod history;
 pub mod incidents;
 pub mod integration;
+pub mod late;
 pub mod logs;
 pub mod monitor;
 pub mod perf;

@@ -174,7 +174,7 @@ pub fn of(all: &[Run<'_>], filter: &Filter, until: OffsetDateTime) -> Figures {
 
 /// The figures of delivery between two moments. All releases are looked at: whether one was good is known after it.
 pub fn delivery(all: &[Run<'_>], from: i64, until: i64) -> BTreeMap<String, Dora> {
-    let with_release = all.iter().filter(|run| run.entry.release.is_some());
+    let with_release = all.iter().filter(|run| run.entry.release.is_some() || !run.entry.journal.is_empty());
     let entries: Vec<Entry> = with_release.map(|run| run.entry.clone()).collect();
     let now = OffsetDateTime::from_unix_timestamp(until).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     // The window of `dora` is open at its beginning, and ours is not.

@@ -117,9 +117,9 @@ impl Fate {
     pub fn name(self) -> &'static str {
         match self {
             Self::Verified => "verified",
-            Self::Restored => "failed, restored",
-            Self::Refused => "failed before anything changed",
-            Self::NotRestored => "failed, not restored",
+            Self::Restored => "restored",
+            Self::Refused => "nothing was changed",
+            Self::NotRestored => "not restored",
             Self::Running => "not ended",
         }
     }
@@ -215,10 +215,13 @@ pub fn images(runs: &[Run<'_>]) -> Vec<Image> {
     runs.iter().filter_map(of).collect()
 }
 
-/// One of each id: a release that went on in another run is told as that run left it.
+/// One of each id: a release that went on in another run is told as that run left it, and one of which no run tells as the
+/// journal was read last.
 pub fn releases(runs: &[Run<'_>]) -> Vec<Release> {
     let mut releases: Vec<Release> = Vec::new();
-    for (run, release) in runs.iter().filter_map(|run| Some((run, run.entry.release.as_ref()?))) {
+    let read = runs.iter().flat_map(|run| run.entry.journal.iter().map(move |release| (run, release)));
+    let made = runs.iter().filter_map(|run| Some((run, run.entry.release.as_ref()?)));
+    for (run, release) in read.chain(made) {
         let told = Release {
             at: release::moment(&release.started).map_or(run.at, |at| at.unix_timestamp()),
             id: release.id.clone(),

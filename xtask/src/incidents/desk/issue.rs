@@ -54,7 +54,10 @@ impl Desk<'_> {
             return Ok(());
         }
         if told.about.is_about(check.verdict) && self.is_over_for_some(first) {
-            // It was over for them; they hear of another incident, not of the rest of that one.
+            // It was over for them: they hear of another incident, and the others of this one's end before that.
+            let incident = &first.body.mark.incident;
+            let lasted = (incident.passed.unwrap_or(incident.seen) - incident.bad).try_into().unwrap_or_default();
+            self.hear_the_end(&News::Closed(lasted), first, incident, told).await;
             self.github.close_issue(first.issue.number, Reason::Completed).await?;
             return self.begin(check, &key, told).await;
         }

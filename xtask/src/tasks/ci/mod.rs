@@ -1,7 +1,6 @@
 //! `ci`: the gates of every task, selected, printed as a plan, run, or joined from several machines.
 
 mod jobs;
-mod late;
 mod merge;
 mod plan;
 mod select;
@@ -54,10 +53,6 @@ pub fn all_gates(ctx: &Ctx) -> Vec<Gate> {
 
 /// Runs what `args` select, or joins what ran elsewhere.
 pub async fn run(ctx: &Arc<Ctx>, cancel: &Cancel, events: &Events, args: &Args) -> Result<Done> {
-    // Of a run that is spread over machines, the one that joins it says so once.
-    if args.only.is_empty() {
-        late::notice(ctx, cancel, events).await;
-    }
     let gates = all_gates(ctx);
     let options =
         Options { cache: !args.no_cache, fail_fast: args.fail_fast, explain: args.explain, ..Options::default() };

@@ -30,7 +30,8 @@ pub fn probed(gate: Gate, monitor: &Monitor, again: Again) -> Gate {
         let inner = inner.clone();
         async move {
             let mut probes: Vec<Probe> = Vec::new();
-            while !is_decided(&probes, most, again == Again::Failures) {
+            let failures_pass = again == Again::Failures;
+            while !is_decided(&probes, most, failures_pass) {
                 if !probes.is_empty() {
                     wait(&session, spacing).await?;
                 }
@@ -48,7 +49,8 @@ pub fn probed(gate: Gate, monitor: &Monitor, again: Again) -> Gate {
                 session.say(&format!("probe {number} of {most} {} ({took} ms)", probe.in_words()))?;
                 probes.push(probe);
             }
-            decide(probes, spacing).ok_or_else(|| NotRun::new("nothing was asked", "set monitor.probes").into())
+            let decided = decide(probes, failures_pass, spacing);
+            decided.ok_or_else(|| NotRun::new("nothing was asked", "set monitor.probes").into())
         }
     });
     Gate { action: probing, ..gate }

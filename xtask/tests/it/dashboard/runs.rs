@@ -138,6 +138,7 @@ fn entry(
         load: None,
         release: None,
         issues: vec![],
+        journal: vec![],
     };
     run.issues = issues(&run, index);
     let worst = |verdict| run.gates.iter().any(|gate| gate.required && gate.verdict == verdict);

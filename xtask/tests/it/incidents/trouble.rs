@@ -184,6 +184,21 @@ fn an_end_that_nobody_heard_is_told_by_a_later_run_which_closes_the_issue() {
     let state = |number: u64| site.hub.issue(number)["state"].clone();
     assert_eq!((state(1), state(2)), (json!("closed"), json!("open")), "the second waits for the program");
 
+    // Whoever has missed that end hears it before the next one begins.
+    let mut site = Site::new();
+    let program = Ear::start();
+    site.ctx.env.insert("PROGRAM".to_owned(), program.url.clone());
+    for (hour, gate) in (0..).step_by(6).zip([fails("bad"), passes(), passes()]) {
+        program.answers(vec!["410 X\r\n"; usize::from(hour == 12)]);
+        site.run(hour, &[gate]);
+    }
+    let heard = || -> Vec<_> {
+        program.heard().into_iter().map(|heard| (heard["transition"].clone(), heard["issue"].clone())).collect()
+    };
+    assert_eq!(heard(), [(json!("opened"), json!(1))]);
+    site.run(18, &[fails("bad")]);
+    assert_eq!(heard(), [(json!("closed"), json!(1)), (json!("opened"), json!(2))]);
+
     // It fails again before anybody has heard: it was not over, and nobody hears that it was.
     let site = unheard();
     assert_eq!(site.run(18, &[fails("bad")]), [""; 0]);

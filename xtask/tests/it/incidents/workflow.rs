@@ -1,4 +1,4 @@
-//! A schedule that is late: seen by `doctor --github`, and by any `ci` in Actions.
+//! A schedule that is late: seen by `doctor --github`, and by whatever else runs in Actions.
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -83,4 +83,22 @@ fn any_run_of_ci_in_actions_looks_over_the_fence_by_one_request() {
     hub.sets("actions/workflows/watch.yml/runs", 403, message("Resource not accessible by integration"));
     let ran = project.xtask(&["ci"]);
     assert!(ran.code == code && !ran.stdout.contains("::warning::the monitoring"), "{}", ran.stdout);
+}
+
+#[test]
+fn whoever_releases_or_looks_in_actions_notices_too() {
+    let (mut project, hub) = world();
+    is(&hub, "active", 9000, Some(30));
+    project.set("GITHUB_ACTIONS", "true");
+    for command in
+        [&["monitor", "production"][..], &["deploy", "production", "--yes"], &["rollback", "production", "--yes"]]
+    {
+        let ran = project.xtask(command);
+        assert!(
+            ran.stdout.contains("::warning::the monitoring is late: `watch.yml`"),
+            "{command:?}: {}\n{}",
+            ran.stdout,
+            ran.stderr
+        );
+    }
 }

@@ -192,6 +192,11 @@ fn a_digest_that_nobody_released_and_a_weakness_that_a_version_mends_are_found()
     let found: Vec<&str> = gate(&drifted, "drift").findings.iter().map(|finding| finding.message.as_str()).collect();
     assert!(found.iter().any(|one| one.contains("the Deployment `forge` wants") && one.contains(&other)), "{found:?}");
     assert!(found.iter().any(|one| one.contains(" runs in forge-") && one.contains(&site.digest)), "{found:?}");
+    // It was released on this machine: the history hears of it by who looks.
+    let mut runs = xtask::history::store::read(&site.path().join("target/xtask")).unwrap();
+    let told: Vec<String> = runs.entries.pop().unwrap().journal.into_iter().map(|release| release.id).collect();
+    let released: Vec<String> = site.journal().into_iter().map(|entry| entry.id).collect();
+    assert!(!told.is_empty() && told == released, "{told:?} {released:?}");
     // A journal alone is nothing that runs.
     site.within(&["delete", "deployment", "forge"]);
     until("no pod", std::time::Duration::from_secs(90), || {

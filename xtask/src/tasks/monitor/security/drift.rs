@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::{Kind, Watched, gate};
-use super::{Seen as Looked, look};
+use super::{Seen as Looked, journal, look};
 use crate::config::Release;
 use crate::context::Ctx;
 use crate::engine::gate::{Gate, action};
@@ -46,12 +46,13 @@ async fn probe(session: Session, watched: Arc<Watched>, release: Release) -> Res
     let name = &watched.environment.name;
     let drifted = assess(&told.journal, &seen, name);
     findings.extend(drifted.map_err(|why| NotRun { findings: findings.clone(), ..why })?);
+    let left = journal::leave(&session, name, &told.journal).await?;
     Ok(Outcome::Ran(Evidence {
         // The Deployment and each pod: that there is a journal is no work.
         work: Work::new((usize::from(!workload.is_empty()) + own.len() + foreign.len()) as u64, "objects"),
         declared: None,
         findings,
-        artifacts: vec![],
+        artifacts: vec![left],
         fix: format!("cargo xtask status {name}; then `cargo xtask deploy {name}` or `cargo xtask rollback {name}`"),
     }))
 }

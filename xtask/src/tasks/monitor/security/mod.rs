@@ -3,6 +3,7 @@
 //! What was found is there, and asking again changes nothing; what could not be asked is asked again.
 
 mod drift;
+mod journal;
 mod secrets;
 mod signature;
 mod vulnerabilities;
