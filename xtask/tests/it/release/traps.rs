@@ -1,8 +1,6 @@
 //! What a release could do harm by where the world is not as the last one left it: a way back to a Deployment that is gone,
 //! a bad canary that gets requests while the way back is verified, a journal that is lost, a rollback that was killed.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,7 +9,7 @@ use xtask::verdict::Verdict;
 
 use super::site::{Plan, Site, until};
 use super::strategies::watching;
-use super::traffic::ask_all_the_time;
+use super::traffic::Asking;
 
 /// Something that no release before it had.
 const WORKER: &str =
@@ -25,12 +23,9 @@ fn nobody_is_moved_to_a_deployment_without_pods() {
     site.deploy(&["--strategy", "blue-green"]).ended().assert_code(0);
     site.assert_serves("2");
     site.within(&["delete", "deployment", "forge"]);
-    let stop = Arc::new(AtomicBool::new(false));
-    let asks = ask_all_the_time(site.address(), &stop);
+    let asking = Asking::begin(site.address());
     site.start(&["rollback", "staging", "--yes"]).ended().assert_code(0);
-    stop.store(true, Ordering::SeqCst);
-    let (asked, lost) = asks.join().unwrap();
-    assert!(lost.is_empty() && asked > 100, "{} of {asked}: {:?}", lost.len(), lost.first());
+    asking.assert_none_lost();
     site.assert_serves("1");
 }
 
@@ -56,8 +51,7 @@ fn the_deployment_that_a_killed_release_has_moved_users_to_is_not_changed_under_
     site.within(&["create", "deployment", "forge-canary", "--image=none.invalid/none", "--replicas=0"]);
     site.faulty("3");
     site.adds(&format!("{WORKER}---\n{}", WORKER.replace("worker", "by-hand")));
-    let stop = Arc::new(AtomicBool::new(false));
-    let asks = ask_all_the_time(site.address(), &stop);
+    let asking = Asking::begin(site.address());
     site.deploy(&[&["--wait", "60s"], &green[..]].concat()).ended().assert_code(30);
     site.assert_serves("1");
     let version = |name: &str| {
@@ -105,9 +99,7 @@ fn the_deployment_that_a_killed_release_has_moved_users_to_is_not_changed_under_
     site.within(&["delete", "configmap", "forge-releases"]);
     site.overlay("7", &["spec: {template: {spec: {nodeSelector: {no: such}}}}"]);
     site.deploy(&green).ended().assert_code(10).assert_says("nothing is scaled down");
-    stop.store(true, Ordering::SeqCst);
-    let (asked, lost) = asks.join().unwrap();
-    assert!(lost.is_empty() && asked > 100, "{} of {asked}: {:?}", lost.len(), lost.first());
+    asking.assert_none_lost();
 }
 
 #[test]
@@ -136,12 +128,9 @@ fn a_service_that_tells_no_deployments_apart_moves_nobody() {
     // A person goes back to a Deployment that is gone: the journal says where users are until it is there again.
     site.within(&["patch", "service", "forge", "--type=json", "-p", plain]);
     site.within(&["delete", "deployment", "forge"]);
-    let stop = Arc::new(AtomicBool::new(false));
-    let asks = ask_all_the_time(site.address(), &stop);
+    let asking = Asking::begin(site.address());
     site.start(&["rollback", "staging", "--yes"]).ended().assert_code(0);
-    stop.store(true, Ordering::SeqCst);
-    let (asked, lost) = asks.join().unwrap();
-    assert!(lost.is_empty() && asked > 100, "{} of {asked}: {:?}", lost.len(), lost.first());
+    asking.assert_none_lost();
     site.assert_serves("2");
 }
 
@@ -165,8 +154,7 @@ fn users_of_somebody_elses_pods_are_taken_over_once_ours_are_verified() {
         site.object(&["pods", "-l", "forge.xtask/track=stable"]).is_null().then_some(())
     });
     let leads_to = || site.object(&["service", "forge"])["spec"]["selector"].clone();
-    let stop = Arc::new(AtomicBool::new(false));
-    let asks = ask_all_the_time(site.address(), &stop);
+    let asking = Asking::begin(site.address());
     let refused = site.deploy(&["--take-over", "--strategy", "blue-green"]).ended();
     refused.assert_code(10).assert_says("release once with --strategy rolling").assert_says("nothing was changed");
     // What fails has never had users, and takes nobody's place.
@@ -175,9 +163,7 @@ fn users_of_somebody_elses_pods_are_taken_over_once_ours_are_verified() {
     assert_eq!(leads_to(), old);
     site.overlay("2", &[]);
     site.deploy(&["--take-over"]).ended().assert_code(0);
-    stop.store(true, Ordering::SeqCst);
-    let (asked, lost) = asks.join().unwrap();
-    assert!(lost.is_empty() && asked > 100, "{} of {asked}: {:?}", lost.len(), lost.first());
+    asking.assert_none_lost();
     site.assert_serves("2");
     assert_eq!(site.object(&["deployment", "old"])["spec"]["replicas"], 1, "it is somebody else's");
 }
