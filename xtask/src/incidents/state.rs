@@ -140,6 +140,12 @@ pub struct Next {
     pub transitions: Vec<Transition>,
 }
 
+/// Whether a run began after the last one that was seen had ended. A time in the future is another machine's wrong clock, and
+/// holds up nothing.
+pub fn follows(look: &Look, incident: &Incident) -> bool {
+    look.began > incident.seen || incident.seen > look.now + GRACE
+}
+
 /// One look at a check → how it stands, and what is told. `levels` are those that count for it.
 ///
 /// A run that began before the last one had ended does not follow it: it counts as no second pass, and what it saw
@@ -157,8 +163,7 @@ pub fn next(kind: Kind, state: &State, look: &Look, levels: &[Level]) -> Next {
         // Whoever opened it again does not believe the passes that closed it.
         (incident.passes, incident.passed) = (0, None);
     }
-    // A time in the future is another machine's wrong clock, and holds up nothing.
-    let follows = look.began > incident.seen || incident.seen > look.now + GRACE;
+    let follows = follows(look, &incident);
     let mut transitions = Vec::new();
     match bad {
         Some(true) => {

@@ -6,7 +6,7 @@ use super::super::body::title;
 use super::super::look::Check;
 use super::super::mark::{Body, Key, Mark, wrap};
 use super::super::routing::{assignees, labels, severity_label};
-use super::super::state::{GRACE, Incident, Look, Next, State, Transition, next};
+use super::super::state::{GRACE, Incident, Look, Next, State, Transition, follows, next};
 use super::news::{self, Channel, News};
 use super::{CheckTold, Desk, Ours, Untold, is_idle};
 use crate::tools::github::{NewIssue, Reason, Trouble};
@@ -53,7 +53,8 @@ impl Desk<'_> {
         if is_idle(check, told.about) {
             return Ok(());
         }
-        if told.about.is_about(check.verdict) && self.is_over_for_some(first) {
+        let has_followed = follows(&self.look(check, told.about), &first.body.mark.incident);
+        if told.about.is_about(check.verdict) && has_followed && self.is_over_for_some(first) {
             // It was over for them: they hear of another incident, and the others of this one's end before that.
             let incident = &first.body.mark.incident;
             let lasted = (incident.passed.unwrap_or(incident.seen) - incident.bad).try_into().unwrap_or_default();

@@ -11,7 +11,7 @@ use crate::config::Release;
 use crate::release::journal::{Entry, Journal, Outcome, Step};
 use crate::release::manifests::{TEMPLATE, TRAFFIC};
 use crate::release::track::Track;
-use crate::tools::kube::{MANAGER, path_of};
+use crate::tools::kube::{MANAGER, Trouble, path_of};
 use crate::verdict::Unproven;
 
 /// The Deployments that may serve.
@@ -61,6 +61,7 @@ impl Transaction {
         let later = journal.entries.iter().skip_while(is_before).skip(usize::from(since.is_some()));
         let later: Vec<&Entry> = later.filter(|entry| entry.id != serving.id && entry.has_applied()).collect();
         let mut seen: Vec<String> = Vec::new();
+        let mut refused = None;
         for entry in later {
             for object in self.book.objects(&entry.id).await?.unwrap_or_default() {
                 let Some(path) = path_of(&object).filter(|path| !seen.contains(path)) else { continue };
@@ -71,15 +72,20 @@ impl Transaction {
                 if live.is_some_and(|live| is_managed(&live) && was_made_since(&live, &entry.started)) {
                     // Whoever has the lock by now may have made it.
                     self.hold().await?;
-                    self.kube.delete(&path).await?;
                     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
                     let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
-                    self.stages.say(format!("{kind} `{name}`, which release {} had added, is removed", entry.id));
+                    let became = match self.kube.delete(&path).await {
+                        Ok(()) => "is removed".to_owned(),
+                        // One that stays keeps the others from nothing.
+                        Err(why @ Trouble::Refused { .. }) => format!("stays: {}", refused.insert(why)),
+                        Err(why) => return Err(why.into()),
+                    };
+                    self.stages.say(format!("{kind} `{name}`, which release {} had added, {became}", entry.id));
                 }
                 seen.push(path);
             }
         }
-        Ok(())
+        refused.map_or(Ok(()), |why| Err(why.into()))
     }
 
     /// Removes second Deployments that were kept for an instant way back and whose time is over.
@@ -129,13 +135,15 @@ impl Transaction {
     /// Whose pods the journal does not know, they were not made by a release that failed: they serve as before.
     pub async fn scale_away(&mut self) -> Result<Option<String>, Unproven> {
         self.remove_arms(&[]).await?;
-        if self.entry.steps.iter().any(|taken| taken.step == Step::Promoting) {
+        let journal = self.journal().await?;
+        // By this release or by one before it: nothing was ever verified.
+        let mut steps = journal.entries.iter().chain([&self.entry]).flat_map(|entry| &entry.steps);
+        if steps.any(|taken| taken.step == Step::Promoting) {
             return Ok(Some("users have been moved here, and nobody knows where they were before".to_owned()));
         }
         let track = Track::of(&self.entry.track);
         let workload = track.of_workload(&self.release.workload);
         let sets = self.kube.list(&format!("/apis/apps/v1/namespaces/{}/replicasets", self.release.namespace)).await?;
-        let journal = self.journal().await?;
         let known = journal.entries.iter().chain([&self.entry]).map(|entry| entry.template.as_str());
         if let Some(set) = stranger(&sets.items, &workload, &known.collect::<Vec<_>>()) {
             return Ok(Some(format!("pods of `{set}`, which no release of the journal made, serve")));

@@ -8,8 +8,9 @@ use super::users::leads_to;
 use crate::config::{Environment, Release, Strategy};
 use crate::engine::session::Session;
 use crate::release::journal::Journal;
-use crate::release::manifests::{Manifests, Prepared, TRAFFIC};
+use crate::release::manifests::{Manifests, Prepared, TRACK, TRAFFIC};
 use crate::release::secrets::{self, Named};
+use crate::release::track::Track;
 use crate::tools::kube::{Kube, MANAGER, Trouble, path_of};
 use crate::verdict::{Finding, NotRun, Severity, Unproven};
 
@@ -135,6 +136,29 @@ pub fn shared(strategy: Strategy, service: Option<&Value>) -> Option<Finding> {
         );
         Finding::new("shared-service", Severity::High, message)
     })
+}
+
+/// Whatever has the name of a canary's arm and is not ours: it would be taken for one, and be removed with it.
+pub async fn others_arms(kube: &Kube, release: &Release) -> Result<Vec<Finding>, Trouble> {
+    let mut findings = Vec::new();
+    for track in [Track::Canary, Track::Baseline] {
+        let of = async |group: &str, kind: &str, name: &str| {
+            kube.get(&format!("{group}/namespaces/{}/{kind}/{}", release.namespace, track.of_workload(name))).await
+        };
+        let deployment = of("/apis/apps/v1", "deployments", &release.workload).await?;
+        let service = of("/api/v1", "services", &release.service).await?;
+        let others = [
+            deployment.filter(|found| !track.has_made(found)),
+            service.filter(|found| found["spec"]["selector"][TRACK] != track.name()),
+        ];
+        findings.extend(others.into_iter().flatten().map(|object| {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            let kind = object["kind"].as_str().unwrap_or_default();
+            let message = format!("{kind} `{name}` is somebody else's, and a canary needs that name: rename it");
+            Finding::new("name-taken", Severity::High, message)
+        }));
+    }
+    Ok(findings)
 }
 
 /// How the objects differ from what runs, by `kubectl diff`; Secrets are no part of it.

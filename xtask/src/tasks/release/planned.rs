@@ -103,6 +103,9 @@ pub async fn look(session: &Session, kube: &Kube, intent: &Intent<'_>) -> Result
             findings.extend(plan::refusals(kube, &preview, take_over).await?);
         }
         findings.extend(plan::paused(workload.as_ref()));
+        if strategy == Strategy::Canary {
+            findings.extend(plan::others_arms(kube, release).await?);
+        }
         if findings.is_empty() {
             lines = plan::difference(session, kube, &prepared).await?;
         }

@@ -196,6 +196,9 @@ fn an_end_that_nobody_heard_is_told_by_a_later_run_which_closes_the_issue() {
         program.heard().into_iter().map(|heard| (heard["transition"].clone(), heard["issue"].clone())).collect()
     };
     assert_eq!(heard(), [(json!("opened"), json!(1))]);
+    // One beside it that began before has seen the failure that is over.
+    assert_eq!(site.run(12, &[fails("bad")]), [""; 0]);
+    assert!(heard().is_empty() && site.open().len() == 1);
     site.run(18, &[fails("bad")]);
     assert_eq!(heard(), [(json!("closed"), json!(1)), (json!("opened"), json!(2))]);
 

@@ -91,7 +91,10 @@ fn the_deployment_that_a_killed_release_has_moved_users_to_is_not_changed_under_
     site.start(&["rollback", "staging", "--yes", "--wait", "60s"]).ended().assert_code(0);
     site.assert_serves("5");
     assert_eq!(site.object(&["deployment", &format!("forge-{left}")])["spec"]["replicas"], 0);
-    for kind in ["service", "deployment"] {
+    let refused = site.deploy(&["--strategy", "canary"]).ended();
+    refused.assert_code(10).assert_says("nothing was changed");
+    for kind in ["Service", "Deployment"] {
+        refused.assert_says(&format!("{kind} `forge-canary` is somebody else's"));
         assert!(site.object(&[kind, "forge-canary"]).is_object(), "{kind}");
     }
 
@@ -161,10 +164,18 @@ fn users_of_somebody_elses_pods_are_taken_over_once_ours_are_verified() {
     site.faulty("1");
     site.deploy(&["--take-over"]).ended().assert_code(10).assert_says("scaled to 0");
     assert_eq!(leads_to(), old);
+    // Once they are here nobody knows where they were, whoever moved them: nothing is scaled to nothing under them.
     site.overlay("2", &[]);
+    let running = site.deploy(&["--take-over"]).at("[staging] promoting");
+    until("the Service is moved", Duration::from_secs(60), || (leads_to() != old).then_some(()));
+    running.kill();
+    site.faulty("3");
+    let failed = site.deploy(&["--take-over", "--wait", "60s"]).ended();
+    failed.assert_code(10).assert_says("nothing is scaled down");
+    site.overlay("4", &[]);
     site.deploy(&["--take-over"]).ended().assert_code(0);
     asking.assert_none_lost();
-    site.assert_serves("2");
+    site.assert_serves("4");
     assert_eq!(site.object(&["deployment", "old"])["spec"]["replicas"], 1, "it is somebody else's");
 }
 
