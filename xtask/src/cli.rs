@@ -313,10 +313,13 @@ impl Run {
     /// Does it.
     pub async fn run(&self, cancel: &Cancel, events: &Events) -> Result<Done> {
         let ctx = &self.ctx;
-        // Of a run that is spread over machines, the one that joins it says so once.
-        if matches!(&self.task, Task::Deploy(_) | Task::Rollback(_) | Task::Monitor(_))
-            || matches!(&self.task, Task::Ci(args) if args.only.is_empty())
-        {
+        let is_neighbour = match &self.task {
+            // Of a run that is spread over machines, the one that joins it says so once.
+            Task::Ci(args) => args.only.is_empty(),
+            Task::Deploy(_) | Task::Rollback(_) | Task::Monitor(_) => true,
+            _ => false,
+        };
+        if is_neighbour {
             late::notice(ctx, cancel, events).await;
         }
         let done = match &self.task {

@@ -221,7 +221,7 @@ impl Journal {
     }
 
     /// Whether the newest release that changed something was neither verified nor undone: what serves may be half of it. One
-    /// that failed where nothing was verified before has been scaled to nothing.
+    /// that failed where nothing was verified before has been scaled to nothing, or left on purpose.
     pub fn is_half_done(&self) -> bool {
         let newest = self.entries.iter().rev().find(|entry| entry.has_applied());
         newest.is_some_and(|entry| match entry.outcome {

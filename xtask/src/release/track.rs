@@ -47,9 +47,10 @@ impl Track {
         [Self::Blue, Self::Green].into_iter().find(is_unused).unwrap_or(Self::Stable)
     }
 
-    /// Whether it is a release's Deployment of this track, and not one of somebody else that has its name.
-    pub fn has_made(self, deployment: &Value) -> bool {
-        deployment["spec"]["selector"]["matchLabels"][TRACK] == self.name()
+    /// Whether it is a release's Deployment of this track, or the Service of it alone, and not somebody else's of that name.
+    pub fn has_made(self, object: &Value) -> bool {
+        let selector = &object["spec"]["selector"];
+        [selector, &selector["matchLabels"]].iter().any(|labels| labels[TRACK] == self.name())
     }
 
     /// The Service that leads to it before users' Service does.
@@ -73,6 +74,9 @@ mod tests {
         let ours = deployment(serde_json::json!({"app": "f", TRACK: "canary"}));
         assert!(Track::Canary.has_made(&ours) && !Track::Baseline.has_made(&ours));
         assert!(!Track::Canary.has_made(&deployment(serde_json::json!({"app": "f"}))));
+        let service = |labels: Value| serde_json::json!({"spec": {"selector": labels}});
+        assert!(Track::Canary.has_made(&service(serde_json::json!({TRACK: "canary"}))));
+        assert!(!Track::Canary.has_made(&service(serde_json::json!({"app": "f"}))));
     }
 
     #[test]

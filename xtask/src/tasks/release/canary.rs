@@ -168,7 +168,7 @@ impl Transaction {
         for track in [Track::Canary, Track::Baseline] {
             let service = track.of_workload(&self.release.service);
             let path = format!("/api/v1/namespaces/{namespace}/services/{service}");
-            if self.kube.get(&path).await?.is_some_and(|found| found["spec"]["selector"][TRACK] == track.name()) {
+            if self.kube.get(&path).await?.is_some_and(|found| track.has_made(&found)) {
                 self.kube.delete(&path).await?;
             }
         }

@@ -8,7 +8,7 @@ use super::users::leads_to;
 use crate::config::{Environment, Release, Strategy};
 use crate::engine::session::Session;
 use crate::release::journal::Journal;
-use crate::release::manifests::{Manifests, Prepared, TRACK, TRAFFIC};
+use crate::release::manifests::{Manifests, Prepared, TRAFFIC};
 use crate::release::secrets::{self, Named};
 use crate::release::track::Track;
 use crate::tools::kube::{Kube, MANAGER, Trouble, path_of};
@@ -147,11 +147,8 @@ pub async fn others_arms(kube: &Kube, release: &Release) -> Result<Vec<Finding>,
         };
         let deployment = of("/apis/apps/v1", "deployments", &release.workload).await?;
         let service = of("/api/v1", "services", &release.service).await?;
-        let others = [
-            deployment.filter(|found| !track.has_made(found)),
-            service.filter(|found| found["spec"]["selector"][TRACK] != track.name()),
-        ];
-        findings.extend(others.into_iter().flatten().map(|object| {
+        let others = [deployment, service].into_iter().flatten().filter(|found| !track.has_made(found));
+        findings.extend(others.map(|object| {
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
             let kind = object["kind"].as_str().unwrap_or_default();
             let message = format!("{kind} `{name}` is somebody else's, and a canary needs that name: rename it");
